@@ -1,0 +1,67 @@
+"""The one error that a user is meant to read, and how a script ends with it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Something outside the code is wrong: a file, a parameter, the disk, the network.
+
+    The message says what is wrong first, then, one a line, the file, what was got, what was expected,
+    and what the user can do about it.
+
+    Args:
+        problem: what is wrong, in one sentence.
+        file: the file or folder that it is about.
+        got: what was found.
+        expected: what would have been right.
+        fix: what to do now.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        file: str | Path | None = None,
+        got: object = None,
+        expected: object = None,
+        fix: str | None = None,
+    ) -> None:
+        self.problem, self.file, self.got, self.expected, self.fix = problem, file, got, expected, fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        details = {"file": self.file, "got": self.got, "expected": self.expected, "fix": self.fix}
+        lines = [f"  {name + ':':<10}{value}" for name, value in details.items() if value is not None]
+        return "\n".join([self.problem, *lines])
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the way back from a worker process with every field in place."""
+        return _rebuild, (self.problem, self.file, self.got, self.expected, self.fix)
+
+
+def _rebuild(problem: str, file: str | Path | None, got: object, expected: object, fix: str | None) -> InputError:
+    return InputError(problem, file=file, got=got, expected=expected, fix=fix)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's `main` and end the process: 0, or 1 with one readable error, or 130 after Ctrl-C.
+
+    A bug still shows its traceback: only what a user can mend is made short.
+    """
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        fix = "free some space, or check who may write there; then run it again: nothing half-written was kept"
+        sys.exit(f"error: {InputError(str(error.strerror), file=error.filename, fix=fix)}")

@@ -1,0 +1,99 @@
+"""Files that are whole or absent: written under a temporary name beside the target, then renamed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nuclei.errors import InputError
+
+
+@contextmanager
+def replacing(target: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; when the block ends well, it takes the target's place.
+
+    The block makes a file or a folder at the path it is given. If it raises, what it made is removed and
+    the target is as it was. What a killed process left under the same temporary name is removed first.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.part")
+    remove(temporary)
+    try:
+        yield temporary
+        if temporary.is_dir():
+            remove(target)  # a folder can not be renamed over another
+        os.replace(temporary, target)
+    finally:
+        remove(temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; an absent one is fine, a link is not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends on every platform."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write indented JSON in the order given; NaN becomes null, since JSON has none."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def read_json(path: str | Path, fix: str) -> Any:
+    """Read JSON, or raise InputError ending in `fix` where the file is absent or not JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("a file is missing", file=path, fix=fix) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError("a file is not valid JSON", file=path, got=error, fix=fix) from None
+
+
+def write_rows(path: str | Path, columns: list[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a CSV table with a header; each row holds exactly `columns`."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_rows(path: str | Path, columns: Iterable[str], fix: str) -> list[dict[str, str]]:
+    """Read a CSV table as text, or raise InputError ending in `fix` where it is absent or lacks a column."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
+            found = list(reader.fieldnames or [])
+    except FileNotFoundError:
+        raise InputError("a table is missing", file=path, fix=fix) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError("a table can not be read as CSV", file=path, got=error, fix=fix) from None
+    expected = list(columns)
+    if not set(expected) <= set(found):
+        raise InputError("a table lacks columns", file=path, got=found, expected=expected, fix=fix)
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise InputError(f"line {number} has the wrong number of fields", file=path, got=row, fix=fix)
+    return rows

@@ -1,0 +1,231 @@
+"""The parameters: the only reader of params.yaml, and what every value may be."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from nuclei.errors import InputError
+
+FILE = "params.yaml"
+CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _multiple_of_32(value: int) -> int:
+    if value % 32:
+        raise ValueError("should be a multiple of 32, the network's coarsest step")
+    return value
+
+
+Count = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Percentile = Annotated[float, Field(ge=0, le=100)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(ge=32), AfterValidator(_multiple_of_32)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Thresholds = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Fetch:
+    sample_images: Annotated[int, Field(ge=12, le=10_000)]
+    sample_unlabelled: Annotated[int, Field(ge=0, le=10_000)]
+    timeout_s: Positive
+    retries: Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Prepare:
+    max_image_px: Count
+    max_archive_bytes: Count
+    stretch_low: Percentile
+    stretch_high: Percentile
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Split:
+    val_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    test_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
+    list: str | None
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Augment:
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    rotate: Probability
+    elastic: Probability
+    gray: Probability
+    invert: Probability
+    shuffle: Probability
+    blur: Probability
+    noise: Probability
+    light: Probability
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Train:
+    arch: str
+    encoder_name: str
+    encoder_weights: str | None
+    instances: Literal["none", "border", "distance", "flows"]
+    crop_px: Side
+    crops_per_epoch: Count | None
+    batch_size: Count
+    size_exponent: NotNegative
+    rare_exponent: NotNegative
+    normalise_low: Percentile
+    normalise_high: Percentile
+    augment: Augment
+    optimizer: Literal["adamw", "adam", "sgd"]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    schedule: Literal["onecycle", "cosine", "constant"]
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    dice_weight: Probability
+    instance_weight: NotNegative
+    gradient_clip: Positive
+    tile_px: Side
+    tile_overlap_px: Annotated[int, Field(ge=0)]
+    flips: bool
+    search_foreground: Thresholds
+    search_seed: Thresholds
+    search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    device: Device
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Evaluate:
+    device: Device
+    bootstrap_resamples: Annotated[int, Field(ge=100)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Plot:
+    gallery_images: Count
+    dpi: Annotated[int, Field(ge=50, le=600)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Predict:
+    device: Device
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Params:
+    """All of params.yaml: three values at the top, then a section for each stage."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Count
+    data: Annotated[str, Field(min_length=1)]
+    fetch: Fetch
+    prepare: Prepare
+    split: Split
+    train: Train
+    evaluate: Evaluate
+    plot: Plot
+    predict: Predict
+
+
+Section = TypeVar("Section")
+
+
+def load(path: str | Path = FILE) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: the file is absent or not YAML, or any value is unknown, missing, of the wrong type or
+            out of range; all such values are named together, each with what was got and what is expected.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("the parameters are missing", file=path, fix="run from the repository's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError("the parameters are not valid YAML", file=path, got=error) from None
+    params = checked(Params, values, path)
+    problems = [problem for problem in _contradictions(params) if problem]
+    if problems:
+        raise _report(problems, path)
+    return params
+
+
+def checked(section: type[Section], values: object, path: str | Path) -> Section:
+    """Make `section` of plain values as YAML or JSON give them, or raise InputError with all that is wrong."""
+    try:
+        return TypeAdapter(section).validate_python(_tuples(values))
+    except ValidationError as error:
+        raise _report([_describe(problem, section) for problem in error.errors()], path) from None
+
+
+def _tuples(values: object) -> object:
+    """YAML's lists as tuples, which a frozen section holds."""
+    if isinstance(values, Mapping):
+        return {str(name): _tuples(value) for name, value in values.items()}
+    return tuple(_tuples(value) for value in values) if isinstance(values, list) else values
+
+
+def _report(problems: list[str], path: str | Path) -> InputError:
+    count = "a parameter is" if len(problems) == 1 else f"{len(problems)} parameters are"
+    return InputError("\n".join([f"{count} wrong:", *(f"  - {problem}" for problem in problems)]), file=path)
+
+
+def _describe(problem: Mapping[str, Any], section: type) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        close = difflib.get_close_matches(where, _names(section), n=1, cutoff=0.5)
+        return f"{where}: got an unknown name" + (f", did you mean {close[0]}?" if close else "")
+    if problem["type"].startswith("missing"):
+        return f"{where}: missing"
+    said = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    hint = ""
+    if isinstance(problem["input"], str) and _is_number(problem["input"]):
+        hint = " (YAML reads it as text: write it without quotes and exponent)"
+    return f"{where}: got {problem['input']!r}, it {said}{hint}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _names(section: type, prefix: str = "") -> list[str]:
+    """The dotted names of every leaf and section."""
+    names = []
+    for name, field in section.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        names.append(prefix + name)
+        if hasattr(field.annotation, "__pydantic_fields__"):
+            names += _names(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def _contradictions(params: Params) -> list[str | None]:
+    """Pairs of values that are each right and wrong together."""
+    train, prepare, split = params.train, params.prepare, params.split
+    return [
+        f"train.normalise_low: got {train.normalise_low}, it should be less than train.normalise_high"
+        if train.normalise_low >= train.normalise_high
+        else None,
+        f"prepare.stretch_low: got {prepare.stretch_low}, it should be less than prepare.stretch_high"
+        if prepare.stretch_low >= prepare.stretch_high
+        else None,
+        f"train.tile_overlap_px: got {train.tile_overlap_px}, it should be at most half of train.tile_px"
+        if train.tile_overlap_px * 2 > train.tile_px
+        else None,
+        f"split.val_fraction + split.test_fraction: got {split.val_fraction + split.test_fraction}, "
+        "it should be at most 0.8"
+        if split.val_fraction + split.test_fraction > 0.8
+        else None,
+    ]
