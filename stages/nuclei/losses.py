@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import segmentation_models_pytorch as smp
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nuclei.instances import Target
 
 
 class DiceBCELoss(nn.Module):
@@ -36,15 +37,18 @@ class DiceBCELoss(nn.Module):
         )
 
 
-def instance_loss(kind: str, maps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Average a per-pixel loss of the second head's output, weighted by pixel.
+def instance_loss(target: Target, raw: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Average the second head's loss over pixels, weighted.
 
     Args:
-        kind: `bce` (on logits), `l1` or `mse` (on values).
-        maps: (B, C, H, W) float, the head's output.
-        target: (B, C, H, W) float.
-        weight: (B, 1, H, W) float, 0 where the target is undefined.
+        target: what the head learns; names the loss and the activation.
+        raw: (B, C, H, W) float, the head's output before the activation.
+        truth: (B, C, H, W) float, as `target.encode` makes it.
+        weight: (B, 1, H, W) float, as `target.weight` makes it.
     """
-    per_pixel = {"bce": F.binary_cross_entropy_with_logits, "l1": F.l1_loss, "mse": F.mse_loss}[kind]
-    loss = per_pixel(maps, target, reduction="none") * weight
-    return loss.sum() / (weight.sum() * maps.shape[1]).clamp(min=1)
+    if target.loss == "bce":
+        loss = F.binary_cross_entropy_with_logits(raw, truth, reduction="none")
+    else:
+        activated = raw.tanh() if target.activation == "tanh" else raw.sigmoid()
+        loss = {"l1": F.l1_loss, "mse": F.mse_loss}[target.loss](activated, truth, reduction="none")
+    return (loss * weight).sum() / (weight.sum() * truth.shape[1]).clamp(min=1)

@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Literal
 
 import segmentation_models_pytorch as smp
 import torch
@@ -36,6 +37,7 @@ class NucleusNet(nn.Module):
         arch: an architecture of segmentation_models_pytorch.
         encoder_name: one of its encoders.
         map_channels: channels of the second head; 0 for none.
+        activation: what the second head's raw output goes through, `sigmoid` or `tanh`.
         encoder_weights: None, `imagenet`, or the path of a `.pth` or `.safetensors` file of encoder weights.
 
     Raises:
@@ -43,9 +45,16 @@ class NucleusNet(nn.Module):
     """
 
     def __init__(
-        self, arch: str, encoder_name: str, *, map_channels: int, encoder_weights: str | None = None
+        self,
+        arch: str,
+        encoder_name: str,
+        *,
+        map_channels: int,
+        activation: Literal["sigmoid", "tanh"] = "sigmoid",
+        encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
+        self.activate = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}[activation]
         self.unet = _unet(arch, encoder_name, encoder_weights)
         convolution, upsampling, _ = self.unet.segmentation_head
         self.instance_head: nn.Module | None = None
@@ -59,7 +68,7 @@ class NucleusNet(nn.Module):
             )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Map normalised images to foreground logits and the second head's output.
+        """Map normalised images to foreground logits and the second head's raw output.
 
         Args:
             image: (B, 3, H, W) float, normalised with MEAN and STD; H and W multiples of 32.
@@ -70,6 +79,11 @@ class NucleusNet(nn.Module):
         features = self.unet.decoder(self.unet.encoder(image))  # (B, 16, H, W) for a Unet
         foreground = self.unet.segmentation_head(features)
         return foreground, None if self.instance_head is None else self.instance_head(features)
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W): the foreground's probability, the activated maps."""
+        foreground, maps = self(image)
+        return foreground.sigmoid() if maps is None else torch.cat([foreground.sigmoid(), self.activate(maps)], 1)
 
 
 def _unet(arch: str, encoder_name: str, encoder_weights: str | None) -> nn.Module:

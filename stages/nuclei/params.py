@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 import math
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -46,8 +48,6 @@ class Fetch:
 class Prepare:
     max_image_px: Count
     max_archive_bytes: Count
-    stretch_low: Percentile
-    stretch_high: Percentile
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -88,7 +88,7 @@ class Train:
     optimizer: Literal["adamw", "adam", "sgd"]
     learning_rate: Positive
     weight_decay: NotNegative
-    schedule: Literal["onecycle", "cosine", "constant"]
+    schedule: Literal["onecycle", "constant"]
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     dice_weight: Probability
@@ -163,16 +163,10 @@ def load(path: str | Path = FILE) -> Params:
 def checked(section: type[Section], values: object, path: str | Path) -> Section:
     """Make `section` of plain values as YAML or JSON give them, or raise InputError with all that is wrong."""
     try:
-        return TypeAdapter(section).validate_python(_tuples(values))
+        # as JSON, where a strict section takes a mapping and a tuple takes a list
+        return TypeAdapter(section).validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise _report([_describe(problem, section) for problem in error.errors()], path) from None
-
-
-def _tuples(values: object) -> object:
-    """YAML's lists as tuples, which a frozen section holds."""
-    if isinstance(values, Mapping):
-        return {str(name): _tuples(value) for name, value in values.items()}
-    return tuple(_tuples(value) for value in values) if isinstance(values, list) else values
 
 
 def _report(problems: list[str], path: str | Path) -> InputError:
@@ -191,7 +185,7 @@ def _describe(problem: Mapping[str, Any], section: type) -> str:
     hint = ""
     if isinstance(problem["input"], str) and _is_number(problem["input"]):
         hint = " (YAML reads it as text: write it without quotes and exponent)"
-    return f"{where}: got {problem['input']!r}, it {said}{hint}"
+    return f"{where or 'the whole file'}: got {reprlib.repr(problem['input'])}, it {said}{hint}"
 
 
 def _is_number(text: str) -> bool:
@@ -213,13 +207,10 @@ def _names(section: type, prefix: str = "") -> list[str]:
 
 def _contradictions(params: Params) -> list[str | None]:
     """Pairs of values that are each right and wrong together."""
-    train, prepare, split = params.train, params.prepare, params.split
+    train, split = params.train, params.split
     return [
         f"train.normalise_low: got {train.normalise_low}, it should be less than train.normalise_high"
         if train.normalise_low >= train.normalise_high
-        else None,
-        f"prepare.stretch_low: got {prepare.stretch_low}, it should be less than prepare.stretch_high"
-        if prepare.stretch_low >= prepare.stretch_high
         else None,
         f"train.tile_overlap_px: got {train.tile_overlap_px}, it should be at most half of train.tile_px"
         if train.tile_overlap_px * 2 > train.tile_px

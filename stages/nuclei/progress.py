@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -15,14 +15,29 @@ SECONDS_BETWEEN_LINES = 15.0
 
 def track(items: Iterable[Item], *, what: str, total: int, unit: str = "image") -> Iterator[Item]:
     """Pass `items` on while showing on stderr how many of `total` are done, the rate and an estimate."""
+    return _show(items, lambda item: 1, desc=what, total=total, initial=0, unit=f" {unit}")
+
+
+def track_bytes(chunks: Iterable[bytes], *, what: str, total: int | None, done: int = 0) -> Iterator[bytes]:
+    """The same for a stream: `done` of `total` bytes were there before; None where the total is not known."""
+    return _show(chunks, len, desc=what, total=total, initial=done, unit="B", unit_scale=True)
+
+
+def _show(items: Iterable[Item], size: Callable[[Item], int], **meter: Any) -> Iterator[Item]:
+    """Pass `items` on, each as large as `size` says; `meter` is tqdm's."""
     if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, total=total, unit=f" {unit}", leave=False, dynamic_ncols=True)
+        with tqdm(**meter, leave=False, dynamic_ncols=True) as bar:
+            for item in items:
+                yield item
+                bar.update(size(item))
         return
+    total, done, prefix = meter.pop("total"), meter["initial"], meter.pop("desc")
     start = last = time.monotonic()
-    for done, item in enumerate(items, start=1):
+    for item in items:
         yield item
+        done += size(item)
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES and done < total:
+        if now - last >= SECONDS_BETWEEN_LINES and done != total:
             last = now
-            meter = tqdm.format_meter(done, total, now - start, prefix=what, unit=f" {unit}", ncols=0)
-            print(meter, file=sys.stderr, flush=True)
+            line = tqdm.format_meter(done, total, now - start, prefix=prefix, ncols=0, **meter)
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,48 @@
+# make          set up .venv and run the pipeline
+# make test     set up the same and run the tests
+# make verify   run the pipeline in two fresh clones and compare every byte
+# make bench    speed and memory, measured side by side
+# make lock     compile requirements.txt again after a change of requirements.in
+
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+RUN := PATH="$(VENV)/bin:$$PATH" NO_ALBUMENTATIONS_UPDATE=1
+PIP := "$(VENV)/bin/python" -m pip install --disable-pip-version-check --quiet --require-hashes
+COMPILE := "$(VENV)/bin/python" -m uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-emit-index-url --no-header --quiet
+
+.PHONY: all setup setup-tests test check bench verify lock
+
+all: setup
+	$(RUN) dvc repro
+
+setup: .venv/pipeline
+
+setup-tests: .venv/tests
+
+.venv/pipeline: requirements.txt
+	test -x "$(VENV)/bin/python" || $(PYTHON) -m venv "$(VENV)"
+	$(PIP) -r requirements.txt
+	touch $@
+
+.venv/tests: .venv/pipeline tests/requirements.txt
+	$(PIP) -r tests/requirements.txt
+	touch $@
+
+test: setup-tests
+	$(RUN) python -m pytest
+
+check: setup-tests
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+bench: setup-tests
+	$(RUN) python tests/benchmarks/bench.py
+
+verify: setup
+	$(RUN) python tests/benchmarks/verify.py
+
+lock: setup-tests
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) tests/requirements.in -o tests/requirements.txt

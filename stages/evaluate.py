@@ -1,0 +1,49 @@
+"""Predict the validation and test images at full resolution, then score the files that were written. Tunes nothing.
+
+Reads:      data/model, data/prepared, the val and test rows of data/split.csv
+Writes:     data/predictions (scores/, labels/), reports/metrics.json, metrics_ci.json, per_image.csv, by_group.csv,
+            classification_report.csv, confusion.csv, roc.csv, precision_recall.csv, ap.csv, calibration.csv
+Parameters: seed, evaluate
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from nuclei import files
+from nuclei.errors import run
+from nuclei.images import read_rgb, write_labels, write_scores
+from nuclei.machine import keep_freed_memory
+from nuclei.params import load
+from nuclei.progress import track
+from nuclei.records import image_path, label_path, read_part, score_path
+from nuclei.scoring import score_folder
+from nuclei.segmenter import Segmenter
+
+MODEL, PREPARED, SPLIT = Path("data/model"), Path("data/prepared"), Path("data/split.csv")
+PREDICTIONS, REPORTS = Path("data/predictions"), Path("reports")
+
+
+def main() -> None:
+    params = load()
+    keep_freed_memory()
+    segmenter = Segmenter.load(MODEL, device=params.evaluate.device)
+    records = [record for part in ("val", "test") for record in read_part(PREPARED, SPLIT, part)]
+    with files.replacing(PREDICTIONS) as folder:
+        for record in track(records, what="predict", total=len(records)):
+            maps = segmenter.maps(read_rgb(image_path(PREPARED, record.id)))
+            write_scores(score_path(folder, record.id), np.rint(maps[0] * 65535).astype(np.uint16))
+            write_labels(label_path(folder, record.id), segmenter.label(maps))
+    score_folder(
+        prepared=PREPARED,
+        predictions=PREDICTIONS,
+        split=SPLIT,
+        reports=REPORTS,
+        seed=params.seed,
+        resamples=params.evaluate.bootstrap_resamples,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,87 @@
+"""Bring the data set into the pipeline, as one or two archives.
+
+Reads:      data/source.json, and what `data` points to: nothing, the network, or the user's own files
+Writes:     data/raw/stage1_train.zip and, where there are images without masks, data/raw/stage1_test.zip
+Parameters: data, seed, fetch
+
+Downloads lie in data/.download until all of them are whole, so that an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nuclei import packing, sources
+from nuclei.errors import InputError, run
+from nuclei.files import read_json, remove, replacing
+from nuclei.params import Params, load
+
+SOURCE = Path("data/source.json")
+RAW = Path("data/raw")
+SCRATCH = Path("data/.download")
+AGAIN = "run: dvc repro"
+
+
+def main() -> None:
+    params = load()
+    source = read_json(SOURCE, fix=AGAIN)
+    if not isinstance(source, dict) or source.get("kind") != sources.kind(params.data):
+        raise InputError("it describes other data than params.yaml names", file=SOURCE, got=source, fix=AGAIN)
+    fetch = {"sample": sample, "bbbc038": bbbc038, "kaggle": kaggle, "path": path}[source["kind"]]
+    with replacing(RAW) as raw:
+        raw.mkdir()
+        fetch(raw, source, params)
+    remove(SCRATCH)
+
+
+def sample(raw: Path, source: dict[str, Any], params: Params) -> None:
+    """Draw the built-in data set."""
+    from nuclei.simulate import write_sample
+
+    settings = params.fetch
+    write_sample(raw, images=settings.sample_images, unlabelled=settings.sample_unlabelled, seed=params.seed)
+
+
+def bbbc038(raw: Path, source: dict[str, Any], params: Params) -> None:
+    """Download the Broad Institute's public archives."""
+    from nuclei.download import BY_HAND, discard, download
+
+    for url in source["urls"]:
+        archive = SCRATCH / Path(url).name
+        download(url, archive, timeout_s=params.fetch.timeout_s, retries=params.fetch.retries)
+        try:
+            packing.check_archive(archive, read=True, origin=url, fix=f"run it again: it begins anew; {BY_HAND}")
+        except InputError:
+            discard(archive)
+            raise
+        packing.write_archive(archive, raw / archive.name)
+
+
+def kaggle(raw: Path, source: dict[str, Any], params: Params) -> None:
+    """Download the competition's archives with the user's account."""
+    from nuclei.competition import BBBC038, download_competition_file
+
+    for name in (sources.TRAIN, sources.TEST):
+        archive = download_competition_file(source["competition"], name, SCRATCH / "kaggle")
+        try:
+            packing.check_archive(archive, read=True, fix=f"run it again: it begins anew; {BBBC038}")
+        except InputError:
+            remove(archive)
+            raise
+        packing.write_archive(archive, raw / name)
+
+
+def path(raw: Path, source: dict[str, Any], params: Params) -> None:
+    """Copy the user's archives, or pack the user's folders."""
+    parts = sources.parts(sources.locate(params.data, Path.cwd()))
+    for part in parts.values():
+        if part.is_file():
+            packing.check_archive(part, fix="copy or make the archive again")
+    written = {name: packing.write_archive(part, raw / name) for name, part in parts.items()}
+    if {"kind": "path", **written} != source:
+        raise InputError("the data changed while it was read", file=params.data, fix=AGAIN)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,238 @@
+"""Archives of images, which are untrusted: read within bounds, and grouped into samples by their layout.
+
+Two layouts, with or without folders above them:
+
+    Kaggle's                                   side by side, as users of StarDist and Cellpose have it
+    ID/images/ID.png                           images/NAME.png
+    ID/masks/ANY.png    one nucleus each       masks/NAME.tif or NAME_masks.tif    one label map
+
+Label maps may also lie beside their images as NAME_masks.tif. Where no masks are, images may lie anywhere.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from nuclei.errors import InputError
+from nuclei.images import EXTENSIONS
+
+MAX_DEFLATE_RATIO = 1032  # deflate packs no better: who says so, lies
+MAX_NAME_BYTES = 200  # of an id: the file names made of it must fit every file system
+ENCRYPTED, SYMLINK, FILE_TYPE = 0x1, 0o120000, 0o170000
+IGNORED = ("thumbs.db", "desktop.ini")
+UNSAFE = set('<>:"/\\|?*')
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of an archive, and where its annotation is: in `masks`, or in `labels`, or nowhere.
+
+    Attributes:
+        id: its name, safe as a file name on every system.
+        image: member that holds the image.
+        masks: members that hold the mask of one nucleus each, sorted.
+        labels: member that holds the label map of all nuclei.
+    """
+
+    id: str
+    image: str
+    masks: tuple[str, ...] = ()
+    labels: str | None = None
+
+    @property
+    def annotated(self) -> bool:
+        return bool(self.masks) or self.labels is not None
+
+
+class Archive:
+    """A zip file, read member by member. Use it as a context manager.
+
+    Args:
+        path: of the file.
+        max_bytes: of all members together, unpacked.
+        max_member_bytes: of each.
+
+    Raises:
+        InputError: it is absent or not a zip file; a member has an absolute or upward path, is a link, encrypted,
+            twice there, or packed otherwise than stored or deflated; or what the archive says of its size is
+            impossible or above the bounds.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, max_member_bytes: int) -> None:
+        self.path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            raise InputError("an archive is missing", file=path, fix="run `dvc repro`, which fetches it") from None
+        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, ValueError, OverflowError) as error:
+            fix = "if it was downloaded, it may be incomplete: fetch it again"
+            raise InputError("a file is not a zip archive", file=path, got=error, fix=fix) from None
+        try:
+            self._check(max_bytes, max_member_bytes)
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+    @property
+    def files(self) -> list[str]:
+        """The members that are files, sorted; not those that systems hide there."""
+        return sorted(
+            info.filename for info in self._zip.infolist() if not info.is_dir() and not _hidden(info.filename)
+        )
+
+    def name(self, member: str) -> str:
+        """What errors call a member."""
+        return f"{self.path}: {member}"
+
+    def read(self, member: str) -> bytes:
+        """Unpack one member, never more of it than the archive says that it holds.
+
+        Raises:
+            InputError: it is damaged, or not as large as the archive says.
+        """
+        try:
+            info = self._zip.getinfo(member)
+            with self._zip.open(info) as file:
+                data = file.read(info.file_size)  # in bounded steps; checks the checksum at the end
+                if len(data) != info.file_size:
+                    raise zipfile.BadZipFile(f"it ends after {len(data)} of {info.file_size} bytes")
+            return data
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise InputError("a file in an archive is damaged", file=self.name(member), got=error) from None
+
+    def _check(self, max_bytes: int, max_member_bytes: int) -> None:
+        infos = self._zip.infolist()
+        total = sum(info.file_size for info in infos)
+        if total > max_bytes:
+            fix = "raise prepare.max_archive_bytes if the data set is really that large"
+            got, expected = f"{total} bytes, unpacked", f"at most {max_bytes}"
+            raise InputError("an archive is too large", file=self.path, got=got, expected=expected, fix=fix)
+        seen: set[str] = set()
+        for info in infos:
+            problem = _problem(info, max_member_bytes)
+            if info.filename in seen:
+                problem = "it stands twice in the archive"
+            if problem:
+                raise InputError(f"an archive holds an unsafe file: {problem}", file=self.name(info.filename))
+            seen.add(info.filename)
+
+
+def _problem(info: zipfile.ZipInfo, max_member_bytes: int) -> str | None:
+    path = PurePosixPath(info.filename)
+    if path.is_absolute() or ".." in path.parts or "\\" in info.filename or info.filename[1:2] == ":":
+        return "its path leads out of it"
+    if info.external_attr >> 16 & FILE_TYPE == SYMLINK:
+        return "it is a link"
+    if info.flag_bits & ENCRYPTED:
+        return "it is encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"it is packed by method {info.compress_type}, not stored or deflated"
+    if info.file_size > max_member_bytes:
+        return f"it holds {info.file_size} bytes, more than an image of prepare.max_image_px can"
+    if info.file_size > MAX_DEFLATE_RATIO * max(info.compress_size, 1):
+        return f"it claims that {info.compress_size} bytes hold {info.file_size}"
+    return None
+
+
+def _hidden(member: str) -> bool:
+    parts = PurePosixPath(member).parts
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in IGNORED
+
+
+# --- layouts ----------------------------------------------------------------------------------------------------------
+
+
+def samples(files: Iterable[str], archive: Path) -> list[Sample]:
+    """Group the files of an archive into samples, sorted by id; those without annotation are among them.
+
+    Files that are neither images nor in a folder `images` or `masks` (tables, notes) are no part of the data.
+
+    Raises:
+        InputError: there is no image; a file in `images` or `masks` is none; one belongs to no image; an image has
+            two label maps; two images have one id, or one that can not be a file name.
+    """
+    images: dict[str, list[str]] = defaultdict(list)  # by the folder above `images`, or the image's own
+    masks: dict[str, list[str]] = defaultdict(list)
+    for file in sorted(files):
+        path = PurePosixPath(file)
+        kind = path.parent.name if path.parent.name in ("images", "masks") else ""
+        if path.suffix.lower() not in EXTENSIONS:
+            if kind:
+                expected = ", ".join(EXTENSIONS)
+                raise InputError(f"a file among the {kind} is none", file=f"{archive}: {file}", expected=expected)
+            continue
+        is_mask = kind == "masks" or (kind == "" and path.stem.endswith("_masks"))
+        (masks if is_mask else images)[str(path.parent.parent if kind else path.parent)].append(file)
+    if not images:
+        raise InputError(
+            "an archive holds no images",
+            file=archive,
+            expected="ID/images/ID.png and ID/masks/*.png, or images/NAME.png and masks/NAME.png",
+        )
+    found = [
+        sample for root, members in images.items() for sample in _grouped(root, members, masks.pop(root, []), archive)
+    ]
+    for strays in masks.values():
+        raise _stray(strays[0], archive)
+    _check_ids(found, archive)
+    return sorted(found, key=lambda sample: sample.id)
+
+
+def _grouped(root: str, images: list[str], masks: list[str], archive: Path) -> list[Sample]:
+    """The samples under one folder: one in Kaggle's layout, or all that lie side by side."""
+    stems = {PurePosixPath(image).stem for image in images}
+    maps = [mask for mask in masks if _described(mask, stems)]
+    name = PurePosixPath(root).name
+    if len(images) == 1 and name and (name in stems or (masks and not maps)):
+        return [Sample(name, images[0], masks=tuple(masks))]
+    for mask in masks:
+        if mask not in maps:
+            raise _stray(mask, archive)
+    labels: dict[str, str] = {}
+    for mask in maps:
+        stem = _described(mask, stems)
+        if stem in labels:
+            got = f"{labels[stem]} and {mask}"
+            raise InputError(f"an image has two label maps: {stem}", file=archive, got=got, expected="one")
+        labels[stem] = mask
+    return [Sample(stem, image, labels=labels.get(stem)) for image in images for stem in [PurePosixPath(image).stem]]
+
+
+def _described(mask: str, stems: set[str]) -> str:
+    """The stem of the image that a label map belongs to by its name, or nothing."""
+    stem = PurePosixPath(mask).stem
+    return next((name for name in (stem, stem.removesuffix("_masks")) if name in stems), "")
+
+
+def _stray(mask: str, archive: Path) -> InputError:
+    expected = "a name like an image's, or that with _masks at its end"
+    return InputError("a mask belongs to no image", file=f"{archive}: {mask}", expected=expected)
+
+
+def _check_ids(samples: list[Sample], archive: Path) -> None:
+    known: dict[str, Sample] = {}
+    for sample in samples:
+        id = sample.id
+        if UNSAFE & set(id) or not id.isprintable() or id != id.strip(" .") or len(id.encode()) > MAX_NAME_BYTES:
+            fix = "give the image a shorter name of letters, digits, - and _"
+            raise InputError("an image's name can not be a file name everywhere", file=archive, got=repr(id), fix=fix)
+        # some file systems take upper and lower case, and accents written in two ways, for the same
+        other = known.setdefault(unicodedata.normalize("NFC", id).casefold(), sample)
+        if other is not sample:
+            got = f"{other.image} and {sample.image}"
+            raise InputError("two images have the same name", file=archive, got=got, fix="rename one of them")

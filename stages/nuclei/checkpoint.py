@@ -1,0 +1,64 @@
+"""Checkpoints of a training under way: where they lie, so that none is ever taken for another's, and how they are kept.
+
+They are scratch, not an output: DVC would reset an output to an older version before the stage runs again. The folder
+is named by a hash of everything that decides the result, so a changed parameter, image, split or line of code starts
+afresh, and an interrupted run with none of these changed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nuclei import files
+
+FOLDER = Path("data/.resume")
+
+
+def key(decides: object, inputs: Iterable[Path]) -> str:
+    """Hash what decides a result: plain values, the contents of files, this project's loaded code, torch's version."""
+    digest = hashlib.sha256(json.dumps([decides, torch.__version__], sort_keys=True).encode())
+    for path in [*inputs, *_code()]:
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:32]
+
+
+def _code() -> list[Path]:
+    here = Path(__file__).parent
+    loaded = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    modules = {Path(file) for file in loaded if file and Path(file).parent == here}
+    return sorted(modules | {Path(sys.argv[0])} if Path(sys.argv[0]).suffix == ".py" else modules)
+
+
+class Checkpoint:
+    """The one checkpoint of a training, replaced whole each time."""
+
+    def __init__(self, key: str, folder: Path = FOLDER) -> None:
+        self.folder = folder / key
+        self.path = self.folder / "checkpoint.pt"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write tensors and plain values; a run killed here leaves the checkpoint before."""
+        with files.replacing(self.path) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+
+    def load(self) -> dict[str, Any] | None:
+        """Read what `save` wrote, or None where there is nothing that can be read."""
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever is wrong with a scratch file, training can start afresh
+            print(f"the checkpoint can not be read and is not used: {self.path}: {error}", file=sys.stderr)
+            return None
+        return state
+
+    def remove(self) -> None:
+        """Forget it: the training has ended well."""
+        files.remove(self.folder)

@@ -1,0 +1,33 @@
+"""From an 8-bit image to the network's input: stretched between percentiles, then ImageNet's mean and deviation."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nuclei.model import MEAN, STD
+
+
+def stretch(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8]:
+    """Map the `low` and `high` percentiles of all values of an image to 0 and 255, linearly, and clip.
+
+    The three channels share one mapping, so colours keep their hue. An image of one value becomes black.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        low, high: percentiles, 0 to 100.
+    """
+    counts = np.bincount(rgb.reshape(-1), minlength=256)
+    cumulative = np.cumsum(counts) / rgb.size * 100
+    bottom, top = (float(np.searchsorted(cumulative, percentile)) for percentile in (low, high))
+    table = (np.arange(256) - bottom) / max(top - bottom, 1) * 255
+    return cv2.LUT(rgb, np.clip(np.rint(table), 0, 255).astype(np.uint8))
+
+
+def to_tensor(rgb: NDArray[np.uint8]) -> Tensor:
+    """Turn (H, W, 3) uint8 into the (3, H, W) float32 that the network takes."""
+    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255
+    return (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]

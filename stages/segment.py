@@ -1,0 +1,102 @@
+"""Segment your own images with a trained model: label maps, overlays and a table of every nucleus.
+
+    python stages/segment.py IMAGE... -o OUT
+
+IMAGE is a PNG, TIFF, JPEG or BMP file, or a folder of them. OUT receives, for each image, NAME_labels.tif (0 =
+background, 1..n the nuclei; it opens in Fiji, napari and QuPath), NAME_overlay.png, and one nuclei.csv with the
+position, area and brightness of every nucleus. An image that can not be read is reported at the end, after the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nuclei.errors import InputError, run
+
+if TYPE_CHECKING:
+    from nuclei.segmenter import Segmenter
+
+EXTENSIONS = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
+TABLE = {
+    "label": "label",
+    "centroid-0": "row",
+    "centroid-1": "col",
+    "area": "area_px",
+    "eccentricity": "eccentricity",
+    "solidity": "solidity",
+    "mean_intensity": "mean_gray",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the folder to write to")
+    parser.add_argument("--model", type=Path, default=Path("data/model"), help="the folder of a trained model")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
+    arguments = parser.parse_args()
+    images = find_images(arguments.image)
+
+    # torch takes seconds to import: a wrong path is reported before
+    from nuclei import files
+    from nuclei.machine import keep_freed_memory
+    from nuclei.progress import track
+    from nuclei.segmenter import Segmenter
+
+    keep_freed_memory()
+    segmenter = Segmenter.load(arguments.model, device=arguments.device)
+    rows: list[dict[str, object]] = []
+    failed: list[str] = []
+    for image in track(images, what="segment", total=len(images)):
+        try:
+            rows += segment_file(segmenter, image, arguments.out)
+        except InputError as error:
+            failed.append(str(error))
+    files.write_rows(arguments.out / "nuclei.csv", ["image", *TABLE.values()], rows)
+    print(f"{len(images) - len(failed)} images, {len(rows)} nuclei: {arguments.out}")
+    if failed:
+        raise InputError("\n".join([f"{len(failed)} of {len(images)} images were not segmented", *failed]))
+
+
+def find_images(given: list[Path]) -> list[Path]:
+    """The image files that were named, those of folders by name; raise InputError where that is none or unclear."""
+    images: list[Path] = []
+    for path in given:
+        if not path.exists():
+            raise InputError("there is no such image", file=path)
+        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS) if path.is_dir() else [path]
+        if not inside:
+            raise InputError("the folder has no images", file=path, expected=f"files ending in {sorted(EXTENSIONS)}")
+        images += inside
+    stems: dict[str, Path] = {}
+    for image in images:
+        if stems.setdefault(image.stem, image) != image:
+            raise InputError(
+                "two images would get the same name",
+                got=f"{stems[image.stem]}, {image}",
+                fix="segment them into two folders",
+            )
+    return list(stems.values())
+
+
+def segment_file(segmenter: Segmenter, path: Path, out: Path) -> list[dict[str, object]]:
+    """Write the label map and the overlay of one image; return a row for each of its nuclei."""
+    import cv2
+    from nuclei.images import read_rgb, write_labels, write_rgb
+    from nuclei.overlays import overlay
+    from skimage.measure import regionprops_table
+
+    rgb = read_rgb(path, name=str(path))
+    labels = segmenter.segment(rgb)
+    write_labels(out / f"{path.stem}_labels.tif", labels)
+    write_rgb(out / f"{path.stem}_overlay.png", overlay(rgb, labels))
+    properties = [name.removesuffix("-0") for name in TABLE if not name.endswith("-1")]
+    columns = regionprops_table(labels, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), properties=properties)
+    values = zip(*(columns[name].round(4).tolist() for name in TABLE), strict=True)
+    return [{"image": path.name, **dict(zip(TABLE.values(), row, strict=True))} for row in values]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,117 @@
+"""Train the network, tune its thresholds on the validation images, and write a model that predicts as it was tuned.
+
+Reads:      data/prepared, the train and val rows of data/split.csv
+Writes:     data/model (unet_final_model.pth: the U-Net's plain state dict; instance_head.pth; model.json),
+            reports/history.csv, reports/search.csv, reports/live (the learning curves while they grow)
+Parameters: seed, epochs, train
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from dvclive import Live
+from lightning_fabric import Fabric
+from nuclei import checkpoint, files, search
+from nuclei.crops import Crops
+from nuclei.errors import run
+from nuclei.images import read_rgb
+from nuclei.machine import keep_freed_memory
+from nuclei.params import Params, load
+from nuclei.progress import track
+from nuclei.records import Record, image_path, label_path, read_part
+from nuclei.segmenter import Segmenter, Settings, make_net, pick_device
+from nuclei.training import HISTORY_COLUMNS, Row, Training
+
+PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
+HISTORY, SEARCH, LIVE = Path("reports/history.csv"), Path("reports/search.csv"), Path("reports/live")
+
+
+def main() -> None:
+    params = load()
+    keep_freed_memory()
+    training_images, validation_images = (read_part(PREPARED, SPLIT, part) for part in ("train", "val"))
+    fabric = make_fabric(params)
+    fabric.seed_everything(params.seed, workers=False, verbose=False)
+    torch.use_deterministic_algorithms(True, warn_only=fabric.device.type != "cpu")
+
+    train = params.train
+    net = make_net(train.arch, train.encoder_name, train.instances, train.encoder_weights)
+    crops = Crops(training_images, PREPARED, train, epochs=params.epochs, seed=params.seed)
+    kept = checkpoint.Checkpoint(checkpoint.key(decides(params), inputs([*training_images, *validation_images])))
+    training = Training(net, crops, first_settings(params), train, fabric, kept)
+    with Live(str(LIVE), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+        segmenter = training.fit(validation_images, log=lambda row: log(live, row))
+
+    rows = tune(segmenter, validation_images, params)
+    with files.replacing(MODEL) as folder:
+        folder.mkdir()
+        segmenter.save(folder)
+    files.write_rows(SEARCH, search.COLUMNS, rows)
+    files.write_rows(HISTORY, HISTORY_COLUMNS, training.history)
+    kept.remove()
+
+
+def make_fabric(params: Params) -> Fabric:
+    device = pick_device(params.train.device)
+    auto = "32-true" if device == "cpu" else "bf16-mixed"
+    return Fabric(
+        accelerator=device,
+        devices=1,
+        precision=auto if params.train.precision == "auto" else params.train.precision,  # type: ignore[arg-type]
+    )
+
+
+def decides(params: Params) -> object:
+    return [params.seed, params.epochs, asdict(params.train)]  # type: ignore[call-overload]
+
+
+def inputs(records: list[Record]) -> list[Path]:
+    images = [path(PREPARED, record.id) for record in records for path in (image_path, label_path)]
+    return [SPLIT, *images]
+
+
+def first_settings(params: Params) -> Settings:
+    """How the model predicts before its thresholds are tuned."""
+    train = params.train
+    return Settings(
+        arch=train.arch,
+        encoder_name=train.encoder_name,
+        instances=train.instances,
+        normalise_low=train.normalise_low,
+        normalise_high=train.normalise_high,
+        tile_px=train.tile_px,
+        tile_overlap_px=train.tile_overlap_px,
+        flips=train.flips,
+        foreground=0.5,
+        seed=0.5,
+        min_area_px=0,
+    )
+
+
+def log(live: Live, row: Row) -> None:
+    live.step = int(row["epoch"])
+    for name in HISTORY_COLUMNS[1:]:
+        live.log_metric(name, row[name])
+    live.make_summary()
+
+
+def tune(segmenter: Segmenter, records: list[Record], params: Params) -> list[Row]:
+    """Search the thresholds on stored predictions and give the model the best; return all that was tried."""
+    with TemporaryDirectory(prefix="nuclei-") as folder:
+        images = []
+        for record in track(records, what="predictions for the search", total=len(records)):
+            stored = Path(folder) / f"{len(images)}.npy"
+            np.save(stored, segmenter.maps(read_rgb(image_path(PREPARED, record.id))).astype(np.float16))
+            images.append((stored, label_path(PREPARED, record.id)))
+        rows = search.search(images, params.train.instances, search.grid(params.train))
+    segmenter.use(search.best(rows))
+    return rows
+
+
+if __name__ == "__main__":
+    run(main)
