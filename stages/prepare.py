@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-
 from nuclei.annotations import Defect, from_label_map, from_masks
 from nuclei.archives import Archive, Sample, samples
 from nuclei.errors import InputError, run
@@ -29,6 +28,7 @@ from nuclei.progress import track
 from nuclei.records import COLUMNS, UNLABELLED_COLUMNS, image_path, label_path
 
 RAW, PREPARED, UNLABELLED = Path("data/raw"), Path("data/prepared"), Path("data/unlabelled")
+Row = dict[str, object]
 BYTES_PER_PX = 16  # four channels of 32 bit: no file of an image needs more
 HEADER_BYTES = 2**20
 IMAGES_PER_WORKER = 8  # to start another worker for fewer would take longer than it saves
@@ -48,7 +48,7 @@ class Task:
 class Prepared:
     """What is known of a sample after it was written: its row, its defects, and a hash of its pixels."""
 
-    row: dict[str, object]
+    row: Row
     defects: list[Defect]
     digest: bytes
 
@@ -71,7 +71,9 @@ def prepare_labelled(archive: Path, target: Path, params: Prepare, workers: int 
             fix="give an image without nuclei one mask that is all zero; put images to be predicted in stage1_test.zip",
         )
     with replacing(target) as folder:
-        rows, defects, first = [], [], {}
+        rows: list[Row] = []
+        defects: list[Row] = []
+        first: dict[bytes, object] = {}
         for done in prepared(archive, found, folder, params, workers):
             rows.append(done.row)
             defects += [{"id": done.row["id"], **asdict(defect)} for defect in done.defects]
@@ -108,10 +110,9 @@ def prepare_one(task: Task) -> Prepared:
     """Write the image and, where there is an annotation, the label map of one sample."""
     sample, limit = task.sample, task.params.max_image_px
     archive = opened(task.archive, task.params)
-    stretch = task.params.stretch_low, task.params.stretch_high
-    rgb = read_rgb(archive.read(sample.image), name=archive.name(sample.image), max_px=limit, stretch=stretch)
+    rgb = read_rgb(archive.read(sample.image), name=archive.name(sample.image), max_px=limit)
     height, width = rgb.shape[:2]
-    row: dict[str, object] = {"id": sample.id, "height": height, "width": width}
+    row: Row = {"id": sample.id, "height": height, "width": width}
     defects: list[Defect] = []
     write_rgb(image_path(task.folder, sample.id), rgb)
     if sample.annotated:
@@ -136,7 +137,7 @@ def opened(archive: Path, params: Prepare) -> Archive:
     return Archive(archive, max_bytes=params.max_archive_bytes, max_member_bytes=max_member_bytes)
 
 
-def summary(rows: list[dict[str, object]], defects: list[dict[str, object]]) -> str:
+def summary(rows: list[Row], defects: list[Row]) -> str:
     """What was found, in a few lines."""
     modalities = Counter(str(row["modality"]) for row in rows)
     kinds = ", ".join(f"{count} {modality}" for modality, count in modalities.most_common())

@@ -76,7 +76,7 @@ def reports(folder: Path) -> None:
     values = {name: round(0.93 - 0.011 * number, 4) for number, name in enumerate(METRICS)}
     values |= {"count_error": -1.25, "count_error_absolute": 2.5, "splits": 7, "merges": 9, "auc": 0.9931}
     bounds: dict[str, Row] = {
-        name: {"low": value - 0.04, "high": value + 0.03, "images": 7, "undefined": 0} for name, value in values.items()
+        name: {"low": value - 0.04, "high": value + 0.005, "images": 7, "undefined": 0} for name, value in values.items()
     }
     bounds["aji"] = {"low": None, "high": None, "images": 0, "undefined": 7}
     files.write_json(folder / "metrics.json", {part: values for part in PARTS})

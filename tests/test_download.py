@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ CHANGED = CONTENT[::-1]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`; what goes wrong is set by the attributes, what was asked is in `ranges`."""
+    """Serves `content`; what goes wrong is set by the attributes, what was asked is in `ranges` and `conditions`."""
 
     daemon_threads = True
 
@@ -35,6 +36,7 @@ class Server(ThreadingHTTPServer):
         self.stalls = threading.Event()
         self.stalls.set()
         self.ranges: list[str | None] = []
+        self.conditions: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -47,18 +49,23 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, wanted = self.server, self.headers["Range"]
         server.ranges.append(wanted)
+        server.conditions.append(self.headers["If-Range"])
         server.stalls.wait(5)
         if server.statuses:
             self.send_error(server.statuses.pop(0))
             return
         version = server.headers.get("ETag", server.headers.get("Last-Modified"))
-        changed = server.obeys_if_range and self.headers["If-Range"] != version
-        start = (
-            int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and server.supports_range and not changed else 0
-        )
+        changed = server.obeys_if_range and self.headers["If-Range"] not in (version, None)
+        resumes = wanted is not None and server.supports_range and not changed
+        start = int(str(wanted).removeprefix("bytes=").rstrip("-")) if resumes else 0
         size = len(server.content)
-        if start >= size > 0:
-            self.send_error(416)
+        if resumes and start >= size:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{size}")
+            self.send_header("Content-Length", "0")
+            for name, value in server.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
             return
         self.send_response(206 if start else 200)
         if start:
@@ -110,6 +117,7 @@ def test_a_broken_connection_is_resumed_where_it_broke(
     assert server.ranges[0] is None
     begin = int(str(server.ranges[1]).removeprefix("bytes=").rstrip("-"))
     assert 300_000 - module.CHUNK_BYTES <= begin <= 300_000
+    assert server.conditions == [None, '"one"']
     assert "trying again" in capsys.readouterr().err
 
 
@@ -169,6 +177,25 @@ def test_a_file_that_became_shorter_is_begun_again(server: Server, tmp_path: Pat
         fetch(server, tmp_path / "a.zip")
     server.content, server.obeys_if_range = CONTENT[:1000], False
     assert fetch(server, tmp_path / "a.zip", retries=1) == CONTENT[:1000]
+
+
+def test_a_run_that_was_killed_before_the_rename_has_nothing_left_to_download(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "a.zip.part").write_bytes(CONTENT)
+    note = {"url": server.url, "version": '"one"'}
+    (tmp_path / "a.zip.part.json").write_text(json.dumps(note), encoding="utf-8")
+    assert fetch(server, tmp_path / "a.zip") == CONTENT
+    assert server.ranges == [f"bytes={len(CONTENT)}-"]
+
+
+@pytest.mark.parametrize("obeys", [True, False])
+def test_a_whole_part_of_another_version_of_the_same_length_is_not_taken(
+    server: Server, tmp_path: Path, obeys: bool
+) -> None:
+    (tmp_path / "a.zip.part").write_bytes(CHANGED)
+    note = {"url": server.url, "version": '"zero"'}
+    (tmp_path / "a.zip.part.json").write_text(json.dumps(note), encoding="utf-8")
+    server.obeys_if_range = obeys
+    assert fetch(server, tmp_path / "a.zip", retries=1) == CONTENT
 
 
 def test_another_address_does_not_go_on_with_this_ones_part(server: Server, tmp_path: Path) -> None:

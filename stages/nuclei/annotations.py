@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from nuclei.errors import InputError
 
-Labels = NDArray[np.uint16] | NDArray[np.uint32]  # (H, W), 0 = background
+Labels = NDArray[np.uint16 | np.uint32]  # (H, W), 0 = background
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,12 @@ def from_masks(masks: Iterable[tuple[str, NDArray[np.bool_]]], shape: tuple[int,
         defects.append(Defect("empty masks", empty, 0, "dropped"))
     if contested.any():
         left = np.bincount(labels.ravel(), minlength=len(nuclei) + 1)[1:]
-        losers, hidden = np.count_nonzero(left < areas), np.count_nonzero(left == 0)
-        pixels = np.count_nonzero(contested)
+        losers, pixels = int((left < areas).sum()), int(contested.sum())
         defects.append(Defect("overlapping masks", losers, pixels, "pixels given to the smaller nucleus"))
-        if hidden:
-            defects.append(Defect("hidden masks", hidden, int(areas[left == 0].sum()), "dropped"))
-    labels = _consecutive(labels)
-    return labels, defects + _pieces(labels)
+        if not left.all():
+            defects.append(Defect("hidden masks", int((left == 0).sum()), int(areas[left == 0].sum()), "dropped"))
+    compact = _consecutive(labels)
+    return compact, defects + _pieces(compact)
 
 
 def from_label_map(name: str, labels: Labels, shape: tuple[int, int]) -> tuple[Labels, list[Defect]]:
@@ -106,12 +105,19 @@ def _check_shape(name: str, got: tuple[int, ...], expected: tuple[int, int]) -> 
         )
 
 
-def _consecutive(labels: Labels) -> Labels:
+def _consecutive(labels: NDArray[np.unsignedinteger]) -> Labels:
     """Labels 1..n in the order of the old ones, in the smallest type."""
-    values, inverse = np.unique(labels, return_inverse=True)
-    first = 0 if len(values) and values[0] == 0 else 1
-    kind = np.uint16 if len(values) - 1 + first < 2**16 else np.uint32
-    return np.asarray((inverse + first).reshape(labels.shape).astype(kind))
+    high = int(labels.max(initial=0))
+    if high <= labels.size:  # a table of all labels is faster than sorting the pixels
+        present = np.bincount(labels.ravel(), minlength=1) > 0
+        present[0] = False
+        new = np.cumsum(present) * present
+        index = labels
+    else:
+        values, index = np.unique(labels, return_inverse=True)
+        new = np.arange(len(values)) + (values[0] != 0)
+    kind = np.uint16 if new.max() < 2**16 else np.uint32
+    return np.asarray(new.astype(kind)[index].reshape(labels.shape))
 
 
 def _pieces(labels: Labels) -> list[Defect]:

@@ -93,9 +93,11 @@ def _receive(session: requests.Session, url: str, part: Path, timeout_s: float) 
         fix = f"check the network (and HTTPS_PROXY, if you are behind a proxy), then run it again; {BY_HAND}"
         raise InputError("a server can not be reached", file=url, got=reason, fix=fix) from None
     with response:
-        if response.status_code == 416:  # nothing lies behind what has come: it is of another version
+        if response.status_code == 416:  # nothing lies behind what has come
+            if response.headers.get("Content-Range") == f"bytes */{done}" and _version(response) in (version, None):
+                return  # it is whole: an earlier run was killed before it could rename it
             part.unlink(missing_ok=True)
-            raise _BrokenError("the server's file is shorter than what had come")
+            raise _BrokenError("what had come is of another version of the file")
         _check_answer(response, url)
         if response.status_code == 206 and not _continues(response, done, version):
             part.unlink(missing_ok=True)

@@ -61,12 +61,14 @@ DARK: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure: its file name without ending, its title, what it shows in words, and its PNG."""
+    """A drawn figure: its file name without ending, its title, what it shows in words, its PNG and the PNG's size."""
 
     name: str
     title: str
     alt: str
     png: bytes
+    width_px: int
+    height_px: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def draw(reports: Reports, *, dpi: int, dark: bool = False) -> Iterator[Picture]
             drawing.figure.savefig(
                 buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True}
             )
-        yield Picture(function.__name__, drawing.title, drawing.alt, buffer.getvalue())
+        width, height = (round(inches * dpi) for inches in drawing.figure.get_size_inches())
+        yield Picture(function.__name__, drawing.title, drawing.alt, buffer.getvalue(), width, height)
 
 
 def intervals(reports: Reports) -> Drawing:
@@ -159,14 +162,14 @@ def confusion(reports: Reports) -> Drawing:
     """Pixels by actual and predicted class: counts, and normalised over each actual class."""
     classes = ["background", "nucleus"]
     parts = list(_parts(reports, "confusion"))
-    figure = Figure(figsize=(SIZE[0], SIZE[1] * 0.82))
+    figure = Figure()
     panels = np.atleast_1d(figure.subplots(1, len(parts), sharey=True))
     said = []
     for axes, (part, table) in zip(panels, parts, strict=True):
         counts = table.pivot_table("pixels", "actual", "predicted", aggfunc="sum", fill_value=0)
         counts = counts.reindex(index=classes, columns=classes, fill_value=0)
         shares = counts.div(counts.sum(axis=1).replace(0, np.nan), axis=0)
-        axes.imshow(shares.fillna(0), cmap=_ramp(part), vmin=0, vmax=1)
+        axes.imshow(shares.fillna(0), cmap=_ramp(part), vmin=0, vmax=1, aspect="auto")
         for row, actual in enumerate(classes):
             for col, guess in enumerate(classes):
                 share, count = shares.iloc[row, col], counts.iloc[row, col]
@@ -188,7 +191,7 @@ def learning_curves(reports: Reports) -> Drawing:
     """Losses, validation scores and learning rate after each epoch."""
     history = reports.table("history")
     epochs = history["epoch"]
-    figure = Figure(figsize=(SIZE[0], SIZE[1] * 1.25))
+    figure = Figure()
     loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.3))
     dot = "o" if len(epochs) < 3 else None
     loss.plot(epochs, history["train_loss"], marker=dot, linestyle="solid", color="C2", label="training")

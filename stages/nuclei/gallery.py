@@ -14,7 +14,7 @@ from PIL import Image
 from nuclei import overlays
 from nuclei.tables import Table
 
-SIDE_PX = 512  # of a picture's longer side on the page
+SIDE_PX, SHEET_SIDE_PX = 512, 320  # of a picture's longer side on the page, and in a sheet of several
 SCORES = ("dice", "iou", "map", "ap50", "pq")
 Load = Callable[[str], tuple[overlays.Rgb, overlays.Labels, overlays.Labels]]
 
@@ -83,7 +83,7 @@ def sheet(ids: list[str], per_image: Table, load: Load) -> overlays.Rgb:
     pictures, captions = [], []
     for id in ids:
         rgb, truth, predicted = load(id)
-        rgb, (truth, predicted) = overlays.fitted(rgb, [truth, predicted], SIDE_PX)
+        rgb, (truth, predicted) = overlays.fitted(rgb, [truth, predicted], SHEET_SIDE_PX)
         pictures.append(overlays.truth_vs_prediction(rgb, truth, predicted))
         captions.append(f"{id}\nDice {rows[id]['dice']:.3f}, mAP {rows[id]['map']:.3f}")
     return overlays.montage(pictures, columns=3, captions=captions)
@@ -96,7 +96,7 @@ def _case(row: dict[str, Any], rgb: overlays.Rgb, truth: overlays.Labels, predic
     name = f"{row['modality']} image {row['id']}"
     verdicts = overlays.verdicts(truth, predicted)
     panels = [
-        Panel("image", f"The {name}.", _png(np.zeros((1, 1, 4), np.uint8))),
+        Panel("image", f"The {name}.", _png(np.zeros((*true_map.shape, 4), np.uint8))),
         Panel("truth", f"The {row['nuclei']:.0f} true nuclei of {name}.",
               _png(overlays.instances_layer(true_map, bright=bright))),
         Panel("prediction", f"The {row['nuclei_predicted']:.0f} predicted nuclei of {name}.",

@@ -20,17 +20,16 @@ from nuclei.files import replacing
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 MAX_PX = 10**9  # where the caller sets no limit: a file that the pipeline itself wrote
 
+STRETCH = (0.1, 99.9)  # percentiles: no few hot or dead pixels of a camera decide the contrast
 DARK = 100  # median brightness, of 255, under which an image's background counts as dark
 COLOURFUL = 6  # mean difference between an image's strongest and weakest channel from which it is in colour
 
 
-def read_rgb(
-    source: Path | bytes, *, name: str = "", max_px: int = MAX_PX, stretch: tuple[float, float] = (0.1, 99.9)
-) -> NDArray[np.uint8]:
+def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint8]:
     """Read a PNG, TIFF, JPEG or BMP as (H, W, 3) uint8 RGB.
 
     Eight-bit images keep their values. All others (16 and 32 bit, float) are stretched linearly, so that the
-    percentiles `stretch` of the whole image, all channels together, become 0 and 255; a constant one becomes 0.
+    percentiles `STRETCH` of the whole image, all channels together, become 0 and 255; a constant one becomes 0.
     Gray is repeated, a palette looked up, CMYK converted, alpha dropped. Of a TIFF with several pages only one that
     says it holds three colour channels is an image.
 
@@ -38,7 +37,6 @@ def read_rgb(
         source: the file, or its bytes.
         name: what errors call it; a path's own name if empty.
         max_px: height times width that is refused above.
-        stretch: low and high percentile.
 
     Raises:
         InputError: it is none of these formats, damaged, too large, or not one image of 1 to 4 channels.
@@ -50,7 +48,7 @@ def read_rgb(
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
     elif image.dtype != np.uint8:
-        image = _stretched(image, name, stretch)
+        image = _stretched(image, name)
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     return np.ascontiguousarray(image, np.uint8)
@@ -174,21 +172,22 @@ def _bytes(source: Path | bytes, name: str) -> tuple[bytes, str]:
 
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
-    # level 1: the pipeline's own files are read more often than moved
-    done, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    # on the real images twice as fast to write as with the best filter of each row, and 4 % larger
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
+    done, encoded = cv2.imencode(".png", pixels, options)
     if not done:
         raise ValueError(f"no PNG can hold {_kind(pixels)}")
     with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _stretched(image: NDArray[Any], name: str, percentiles: tuple[float, float]) -> NDArray[np.uint8]:
+def _stretched(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if image.dtype.kind not in "uif":
         raise InputError("an image holds values that are no brightness", file=name, got=_kind(image))
     values = image.astype(np.float64)
     if not np.isfinite(values).all():
         raise InputError("an image holds values that are not finite", file=name, got=_kind(image))
-    low, high = np.percentile(values, percentiles)
+    low, high = np.percentile(values, STRETCH)
     if high <= low:  # a few bright pixels on an even background, or nothing at all
         low, high = values.min(), values.max()
     scale = 255 / (high - low) if high > low else 0.0

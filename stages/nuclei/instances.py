@@ -1,40 +1,45 @@
 """What the second head of the network learns, and how its maps and the foreground become a label map.
 
-A target turns a label map into maps that a network can learn (`encode`) and says where its loss counts (`weight`).
-`label` goes the other way: it finds one seed in each nucleus and grows the seeds to the edge of the foreground.
+A target turns a label map into maps that a network can learn (`encode`) and says where their loss counts (`weight`).
+`label` goes the other way. It reads the maps as a landscape that is high in the middle of a nucleus and low between
+two of them, and cuts the foreground along the valleys that are deep enough.
 
-| target   | maps | each pixel says                                       | after                                  |
-|----------|------|-------------------------------------------------------|----------------------------------------|
-| border   | 1    | whether it lies between two touching nuclei           | winners of the Data Science Bowl 2018  |
-| distance | 1    | how far inside its nucleus it lies, 1 in the middle   | Bai and Urtasun 2017, deep watershed   |
-| flows    | 2    | in which direction (row, col) its nucleus's centre is | Stringer et al. 2021, Cellpose         |
-| none     | 0    | nothing: the shape of the foreground has to do        | distance-transform watershed           |
+| target   | maps | each pixel says                                           | after                                 |
+|----------|------|-----------------------------------------------------------|---------------------------------------|
+| border   | 1    | whether it lies between two nuclei that (nearly) touch    | winners of the Data Science Bowl 2018 |
+| distance | 1    | how far inside its nucleus it lies: 1 in the middle       | Bai and Urtasun 2017, deep watershed  |
+| flows    | 2    | in which direction (row, col) the middle of its nucleus is | Stringer et al. 2021, Cellpose       |
+| none     | 0    | nothing: the landscape is the distance to the background  | distance-transform watershed          |
 
-A nucleus is an 8-connected piece of one label; the seeds are 4-connected, so that a diagonal line parts them.
+A nucleus is an 8-connected piece of one label, in the maps as in the result.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from skimage.graph import MCP_Geometric
 from skimage.measure import label as connected_pieces
 from skimage.segmentation import watershed
 
-Labels = NDArray[np.integer]
+Labels = NDArray[Any]  # (H, W) of any integer type, 0 = background
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
-CRUMB_PX = 5  # smaller pieces that break off a nucleus in a transform are dropped; the smallest real nucleus has 21 px
-BORDER_PX = 2  # from a border pixel to the farther of the two nuclei
-CORE = 0.75  # of the distance to the own edge: from here on a pixel is never border, however small the nucleus
-NEAR_PX = 4  # around the nuclei the loss counts fully: the predicted foreground reaches there
-FAR_WEIGHT = 0.1  # and elsewhere this much, so that the maps are quiet in the background
-STEPS = 7  # the flow is followed for 2**STEPS pixels
+CRUMB_PX = 5  # smaller pieces that break off a nucleus are dropped; the smallest nucleus of the real data has 21
+BORDER_PX = 2  # a border pixel is at most this far from two nuclei
+CORE = 0.75  # of the distance to the own edge: from here on a pixel is no border, however small the nucleus is
+NEAR_PX = 4  # around the nuclei the loss counts fully, for the predicted foreground will reach there
+FAR_WEIGHT = 0.1  # and farther away this much, so that the maps are quiet in the background
+SMOOTHING_PX = 0.7  # of a landscape, so that noise and plateaus make no valleys
+DOUBLINGS = 7  # the flow is followed for 2**DOUBLINGS pixels
+LOOK_AHEAD_PX = 4  # how far along a bent way the flow looks for its direction
+SIGHT_SAMPLES = 8  # between a pixel and the middle of its nucleus, to see whether the straight way stays inside
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Target:
         channels: C, the number of maps.
         loss: between the activated maps and `encode`, pixel by pixel, averaged with the weights of `weight`.
         activation: what the head's raw output goes through, in training and before `label`.
-        encode: (H, W) labels -> (C, H, W) float32 in [0, 1] for sigmoid, in [-1, 1] for tanh.
+        encode: (H, W) labels -> (C, H, W) float32, in [0, 1] for sigmoid, in [-1, 1] for tanh.
         weight: (H, W) labels -> (H, W) float32 in [0, 1], how much each pixel's loss counts.
     """
 
@@ -64,8 +69,10 @@ class Thresholds:
 
     Attributes:
         foreground: probability from which a pixel belongs to a nucleus.
-        seed: height in [0, 1] from which a pixel belongs to a seed; more splits more.
-        min_area_px: smaller nuclei are dropped.
+        seed: in [0, 1]; two peaks of the landscape are two nuclei where the way between them falls below this
+            fraction of the lower one. 0 cuts nothing, so that "none" gives connected components; more cuts more.
+        min_area_px: a smaller nucleus joins the neighbour with which it shares the highest pass; without a
+            neighbour it is dropped.
     """
 
     foreground: float
@@ -74,98 +81,187 @@ class Thresholds:
 
 
 def relabel(labels: Labels) -> Labels:
-    """Give every 8-connected piece of a label a number of its own, 1..n, after a crop or a transform.
+    """Number a label map anew, 1..n in reading order, after a crop or a transform has cut its nuclei.
 
-    Pieces that nothing visible joins are nuclei of their own: no network could know that they belong together.
-    A piece under `CRUMB_PX` that broke off a larger one becomes background; a nucleus that small as a whole stays.
+    Each 8-connected piece of a label becomes a nucleus of its own: nothing that can still be seen joins the pieces,
+    so no network could learn that they are one. A piece under `CRUMB_PX` pixels that broke off a larger one becomes
+    background; a nucleus of which no larger piece is left stays, however small.
+
+    Returns:
+        (H, W) uint16, or uint32 for more than 65,535 nuclei.
     """
-    pieces, count = connected_pieces(labels, background=0, connectivity=2, return_num=True)
-    area = np.bincount(pieces.ravel(), minlength=count + 1)
-    if count and area[1:].min() < CRUMB_PX:
-        owner = np.zeros(count + 1, np.int64)
+    pieces = _pieces(labels)
+    area = np.bincount(pieces.ravel())
+    crumbs = area < CRUMB_PX
+    if crumbs[1:].any():
+        owner = np.zeros(len(area), np.int64)
         owner[pieces.ravel()] = np.unique(labels, return_inverse=True)[1].ravel()
         largest = np.zeros(owner.max() + 1, np.int64)
         np.maximum.at(largest, owner, area)
-        keep = (area >= CRUMB_PX) | (area == largest[owner])
-        return _numbered(pieces, keep)
-    return _numbered(pieces, np.ones(count + 1, bool))
+        crumbs &= area < largest[owner]
+    return _numbered(pieces, ~crumbs)
 
 
 def label(target: str, foreground: Floats, maps: Floats | None, thresholds: Thresholds) -> Labels:
     """Tell the nuclei of one image apart.
 
     Args:
-        target: a name of `TARGETS`, or "none".
-        foreground: (H, W) float32 probabilities.
+        target: a name in `TARGETS`, or "none".
+        foreground: (H, W) float32, the probability of belonging to any nucleus.
         maps: (C, H, W) float32, activated, as `Target.encode` makes them; None for "none".
         thresholds: see `Thresholds`.
 
     Returns:
-        (H, W) uint16, or uint32 for more than 65,535 nuclei: 0 = background, nuclei 1..n in reading order of
-        their first pixel, each 8-connected, none outside `foreground >= thresholds.foreground`.
+        (H, W) uint16, or uint32 for more than 65,535 nuclei: 0 = background, nuclei 1..n in reading order, each
+        8-connected, none outside `foreground >= thresholds.foreground`.
+
+    Raises:
+        ValueError: the target is unknown, or the maps are not of its shape.
     """
+    channels = 0 if target == "none" else TARGETS[target].channels if target in TARGETS else None
+    if channels is None:
+        raise ValueError(f"target: got {target!r}, expected one of {['none', *TARGETS]}")
+    if (None if maps is None else maps.shape) != ((channels, *foreground.shape) if channels else None):
+        got = None if maps is None else maps.shape
+        raise ValueError(f"maps of target {target!r}: got {got}, expected {channels} of {foreground.shape}")
     inside = foreground >= thresholds.foreground
+    if not inside.any():
+        return np.zeros(foreground.shape, np.uint16)
     if maps is None:
-        height = _normalised_distance(connected_pieces(inside, connectivity=2))
-        labels = _grown(height > thresholds.seed, height, inside)
-    elif target == "flows":
-        labels = _followed(maps, inside)
+        landscape = _edge_distance(_pieces(inside))
     elif target == "border":
-        height = foreground * (1 - maps[0])
-        labels = _grown(height > thresholds.seed, height, inside)
+        landscape = foreground * (1 - maps[0])
+    elif target == "distance":
+        landscape = foreground * maps[0]
     else:
-        labels = _grown(maps[0] > thresholds.seed, maps[0], inside)
-    return _numbered(labels, np.bincount(labels.ravel()) >= thresholds.min_area_px)
+        return _finished(_followed(maps, inside, thresholds), thresholds)
+    smooth = _blurred(np.where(inside, landscape, 0), SMOOTHING_PX)
+    return _finished(_parted(smooth, inside, inside, thresholds), thresholds)
 
 
-def _grown(seeds: Mask, height: Floats, inside: Mask) -> Labels:
-    """Number the seeds and flood `inside` from them, from high to low; a piece without a seed is one nucleus."""
-    markers, count = connected_pieces(seeds & inside, connectivity=1, return_num=True)
-    pieces = connected_pieces(inside, connectivity=2)
-    seeded = np.zeros(pieces.max() + 1, bool)
-    seeded[pieces[markers > 0]] = True
-    bare = inside & ~seeded[pieces]
-    markers[bare] = pieces[bare] + count
-    return watershed(-height, markers, connectivity=2, mask=inside)
+def _finished(labels: Labels, thresholds: Thresholds) -> Labels:
+    pieces = _pieces(labels)
+    return _numbered(pieces, np.bincount(pieces.ravel()) >= thresholds.min_area_px)
 
 
-def _followed(flows: Floats, inside: Mask) -> Labels:
-    """Follow the flow from every pixel of `inside`; pixels that end in one place are one nucleus."""
-    rows, cols = np.indices(inside.shape, dtype=np.float32)
-    drift = (flows * inside).astype(np.float32)
-    for _ in range(STEPS):  # twice as far each time: first here, then on from where that leads
-        row, col = rows + drift[0], cols + drift[1]
-        drift = drift + np.stack([cv2.remap(d, col, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for d in drift])
-    ends = np.rint(np.stack([rows, cols]) + drift).astype(np.intp)[:, inside]
-    ends = np.clip(ends, 0, np.array(inside.shape)[:, None] - 1)
-    hits = np.zeros(inside.shape, np.uint8)
-    hits[tuple(ends)] = 1
-    places = connected_pieces(cv2.dilate(hits, np.ones((3, 3), np.uint8)), connectivity=2)
-    labels = np.zeros(inside.shape, np.int64)
-    labels[inside] = places[tuple(ends)]
-    return connected_pieces(labels, background=0, connectivity=2)
+def _pieces(labels: Labels) -> Labels:
+    """The 8-connected pieces of each label, numbered 1..n in reading order of their first pixels."""
+    pieces: Labels = connected_pieces(labels, background=0, connectivity=2)
+    return pieces
 
 
 def _numbered(labels: Labels, keep: Mask) -> Labels:
-    """Drop the labels that `keep[label]` does not name and number the rest 1..n in their order."""
-    keep = keep.copy()
-    keep[0] = False
-    new = np.cumsum(keep) * keep
-    return new.astype(np.uint16 if new.max() <= np.iinfo(np.uint16).max else np.uint32)[labels]
+    """Number the labels for which `keep[label]` holds 1..n in their order, and drop the others."""
+    kept = keep.copy()
+    kept[0] = False
+    number = np.cumsum(kept) * kept
+    return number.astype(np.uint16 if number.max() <= np.iinfo(np.uint16).max else np.uint32)[labels]
+
+
+def _parted(landscape: Floats, inside: Mask, mass: NDArray[Any], thresholds: Thresholds) -> Labels:
+    """Cut `inside` along the valleys of a landscape: watershed from every peak, then undo the cuts not deep enough.
+
+    Two basins meet at a pass, the highest point of the ridge between them. From the highest pass to the lowest, the
+    two that meet there are joined when the pass is at least `seed` times as high as the lower of their peaks, or
+    when the basin of that peak holds less than `min_area_px` of `mass`. (The dynamics of Grimaud 1992, as a ratio:
+    a network that is unsure of a nucleus lowers its peak and its passes alike.)
+    """
+    basins = watershed(-landscape, connectivity=2, mask=inside)
+    count = int(basins.max()) + 1
+    peak = np.zeros(count, np.float32)
+    np.maximum.at(peak, basins.ravel(), landscape.ravel())
+    held = np.bincount(basins.ravel(), mass.ravel(), count)
+    lower, upper, height = _passes(basins, landscape)
+
+    joined = list(range(count))  # a forest: each basin points to one that it was joined with, a root to itself
+
+    def root(basin: int) -> int:
+        while joined[basin] != basin:
+            joined[basin] = basin = joined[joined[basin]]
+        return basin
+
+    for one, other, saddle in zip(lower.tolist(), upper.tolist(), height.tolist(), strict=True):
+        high, low = root(one), root(other)
+        if peak[high] < peak[low]:
+            high, low = low, high
+        if high != low and (saddle >= thresholds.seed * peak[low] or held[low] < thresholds.min_area_px):
+            joined[low] = high
+            held[high] += held[low]
+    return np.array([root(basin) for basin in range(count)])[basins]
+
+
+def _passes(basins: Labels, landscape: Floats) -> tuple[Labels, Labels, Floats]:
+    """The pairs of basins that touch, and the height at which each pair meets, from the highest to the lowest."""
+    ones, others, heights = [], [], []
+    for here, there in (
+        (np.s_[:, :-1], np.s_[:, 1:]),
+        (np.s_[:-1], np.s_[1:]),
+        (np.s_[:-1, :-1], np.s_[1:, 1:]),
+        (np.s_[:-1, 1:], np.s_[1:, :-1]),
+    ):
+        meet = (basins[here] != basins[there]) & (basins[here] > 0) & (basins[there] > 0)
+        ones.append(basins[here][meet])
+        others.append(basins[there][meet])
+        heights.append(np.minimum(landscape[here][meet], landscape[there][meet]))
+    one, other, saddle = np.concatenate(ones), np.concatenate(others), np.concatenate(heights)
+    lower, upper = np.minimum(one, other), np.maximum(one, other)
+    order = np.lexsort((upper, lower, -saddle))
+    first = np.sort(np.unique((lower.astype(np.int64) * (basins.max() + 1) + upper)[order], return_index=True)[1])
+    return lower[order][first], upper[order][first], saddle[order][first]
+
+
+def _followed(flows: Floats, inside: Mask, thresholds: Thresholds) -> Labels:
+    """Follow the flow from every pixel of `inside`; pixels that end in one place are one nucleus.
+
+    Each round doubles the way: from where a pixel has come, it goes on as the pixel there has gone.
+    """
+    start = np.stack(np.nonzero(inside)).astype(np.float32)  # (2, N)
+    limit = np.array(inside.shape)[:, None] - 1
+    way = np.where(inside, flows, 0).reshape(2, -1)
+    here = np.flatnonzero(inside)
+
+    def stop() -> NDArray[np.intp]:
+        row, col = np.clip(np.rint(start + way[:, here]), 0, limit).astype(np.intp)
+        return row * inside.shape[1] + col
+
+    for _ in range(DOUBLINGS):
+        way[:, here] += way[:, stop()]
+    ends = stop()
+    arrived = np.bincount(ends, minlength=inside.size).astype(np.float32).reshape(inside.shape)
+    landscape = _blurred(arrived, 1)
+    places = _parted(landscape, landscape > 0, arrived, thresholds)
+    labels = np.zeros(inside.shape, places.dtype)
+    labels[inside] = places.ravel()[ends]
+    return labels
+
+
+def _blurred(image: Floats, sigma_px: float) -> Floats:
+    blurred: Floats = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_px)
+    return blurred
+
+
+def _disc(radius_px: int) -> NDArray[np.uint8]:
+    """A disc as a window for OpenCV; OpenCV's own ellipse differs between rows and columns."""
+    row, col = np.ogrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
+    return (row**2 + col**2 <= (radius_px + 0.5) ** 2).astype(np.uint8)
 
 
 def _edge_distance(pieces: Labels) -> Floats:
-    """The distance in pixels to the nearest pixel of the own edge, plus 1; 0 in the background."""
-    values = pieces.astype(np.float32)  # OpenCV knows no 32-bit integers here; exact up to 2**24
+    """The distance in pixels to the own edge, which lies half a pixel outside the outermost pixels' centres.
+
+    0 in the background. The border of the image is no edge: what lies behind it may be the same nucleus.
+    """
+    values = pieces.astype(np.float32)  # OpenCV has no 32-bit integers here; exact up to 2**24
     window = np.ones((3, 3), np.uint8)
-    inner = (cv2.dilate(values, window) == values) & (cv2.erode(values, window) == values) & (pieces > 0)
-    if inner.all():
-        return np.full(pieces.shape, 0.5, np.float32)
-    return (cv2.distanceTransform(inner.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) + 0.5) * (pieces > 0)
+    inner = (cv2.dilate(values, window) == values) & (cv2.erode(values, window) == values)
+    if inner.all():  # one nucleus, or none, fills the image: there is no edge to measure from
+        return np.where(pieces > 0, np.float32(0.5), np.float32(0))
+    to_outermost = cv2.distanceTransform(inner.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.where(pieces > 0, to_outermost + np.float32(0.5), np.float32(0))
 
 
-def _normalised_distance(pieces: Labels) -> Floats:
-    """The distance to the own edge over its largest value in the nucleus: (H, W) float32 in [0, 1]."""
+def _depth(pieces: Labels) -> Floats:
+    """The distance to the own edge as a fraction of the nucleus's largest: (H, W) float32 in [0, 1]."""
     distance = _edge_distance(pieces)
     deepest = np.full(pieces.max() + 1, 0.5, np.float32)
     np.maximum.at(deepest, pieces.ravel(), distance.ravel())
@@ -173,44 +269,67 @@ def _normalised_distance(pieces: Labels) -> Floats:
 
 
 def _encode_border(labels: Labels) -> Floats:
-    pieces = connected_pieces(labels, background=0, connectivity=2)
+    pieces = _pieces(labels)
     values = pieces.astype(np.float32)
-    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BORDER_PX + 1, 2 * BORDER_PX + 1))
-    highest = cv2.dilate(values, window)
-    lowest = cv2.erode(np.where(pieces == 0, np.float32(2**24), values), window)
-    border = (highest > lowest) & (_normalised_distance(pieces) < CORE)
-    return border[None].astype(np.float32)
+    highest = cv2.dilate(values, _disc(BORDER_PX))
+    lowest = cv2.erode(np.where(pieces > 0, values, np.float32(2**24)), _disc(BORDER_PX))
+    return ((highest > lowest) & (_depth(pieces) < CORE))[None].astype(np.float32)
 
 
 def _encode_distance(labels: Labels) -> Floats:
-    return _normalised_distance(connected_pieces(labels, background=0, connectivity=2))[None]
+    return _depth(_pieces(labels))[None]
 
 
 def _encode_flows(labels: Labels) -> Floats:
-    pieces, count = connected_pieces(labels, background=0, connectivity=2, return_num=True)
+    """Unit vectors straight to the pixel nearest to the nucleus's mean, or, where that way leaves it, around."""
+    pieces = _pieces(labels)
     flows = np.zeros((2, *pieces.shape), np.float32)
-    if not count:
-        return flows
-    rows, cols = np.nonzero(pieces)
-    owner = pieces[rows, cols]
-    area = np.bincount(owner, minlength=count + 1).clip(1)
-    mean = np.stack([np.bincount(owner, axis, minlength=count + 1) / area for axis in (rows, cols)])
-    away = (rows - mean[0, owner]) ** 2 + (cols - mean[1, owner]) ** 2
-    order = np.lexsort((away, owner))
-    centre = order[np.searchsorted(owner[order], np.arange(count + 1)).clip(max=len(order) - 1)]  # nearest to the mean
-    vector = np.stack([rows[centre[owner]] - rows, cols[centre[owner]] - cols]).astype(np.float32)
-    flows[:, rows, cols] = vector / np.maximum(np.hypot(*vector), 1)
+    place = np.stack(np.nonzero(pieces))  # (2, N)
+    owner = pieces[tuple(place)]
+    count = int(pieces.max()) + 1
+    mean = np.stack([np.bincount(owner, axis, count) for axis in place]) / np.bincount(owner, minlength=count).clip(1)
+    order = np.lexsort((np.square(place - mean[:, owner]).sum(0), owner))
+    middle = np.zeros((2, count), np.int64)
+    middle[:, 1:] = place[:, order[np.searchsorted(owner[order], np.arange(1, count))]]
+    way = middle[:, owner] - place
+    flows[:, place[0], place[1]] = way / np.maximum(np.hypot(*way), 1)
+
+    hidden = np.zeros(len(owner), bool)
+    for part in np.arange(1, SIGHT_SAMPLES) / SIGHT_SAMPLES:
+        hidden |= pieces[tuple(np.rint(place + part * way).astype(np.intp))] != owner
+    for bent in np.unique(owner[hidden]):
+        mine = np.stack(np.nonzero(pieces == bent))
+        low, high = mine.min(1), mine.max(1) + 1
+        box = np.s_[low[0] : high[0], low[1] : high[1]]
+        flows[:, mine[0], mine[1]] = _way_around(pieces[box] == bent, middle[:, bent] - low)
     return flows
 
 
+def _way_around(nucleus: Mask, middle: NDArray[np.int64]) -> Floats:
+    """(2, N) unit vectors along the shortest ways to `middle` within one nucleus, for its pixels in reading order."""
+    search = MCP_Geometric(np.where(nucleus, 1.0, -1.0))  # negative: no way through
+    _, step = search.find_costs([tuple(middle)])
+    place = np.stack(np.nonzero(nucleus))
+    taken = step[tuple(place)]
+    before = place - np.where(taken >= 0, np.array(search.offsets)[taken].T, 0)
+    index = np.zeros(nucleus.shape, np.intp)
+    index[tuple(place)] = np.arange(place.shape[1])
+    next_pixel = index[tuple(before)]
+    ahead = np.arange(place.shape[1])
+    for _ in range(LOOK_AHEAD_PX):
+        ahead = next_pixel[ahead]
+    way = place[:, ahead] - place
+    return (way / np.maximum(np.hypot(*way), 1)).astype(np.float32)
+
+
 def _weight_near(labels: Labels) -> Floats:
-    """1 on the nuclei and close around them, `FAR_WEIGHT` elsewhere."""
-    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * NEAR_PX + 1, 2 * NEAR_PX + 1))
-    return np.where(cv2.dilate((labels > 0).astype(np.uint8), window) > 0, 1, FAR_WEIGHT).astype(np.float32)
+    """1 on the nuclei and around them, `FAR_WEIGHT` farther away."""
+    near = cv2.dilate((labels > 0).astype(np.uint8), _disc(NEAR_PX)) > 0
+    return np.where(near, np.float32(1), np.float32(FAR_WEIGHT))
 
 
 def _weight_inside(labels: Labels) -> Floats:
-    """1 on the nuclei, 0 elsewhere: the background has no centre."""
+    """1 on the nuclei, 0 elsewhere: the background has no middle to flow to."""
     return (labels > 0).astype(np.float32)
 
 

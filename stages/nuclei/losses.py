@@ -13,7 +13,7 @@ class DiceBCELoss(nn.Module):
     """Dice loss of the whole batch plus binary cross-entropy, weighted to sum to one.
 
     Dice loss is `1 - (2 |P T| + 1) / (|P| + |T| + 1)` over all pixels of the batch, P being probabilities
-    (Milletari, Navab and Ahmadi, V-Net, 2016); the 1 keeps a batch without nuclei defined.
+    (Milletari, Navab and Ahmadi, V-Net, 2016); a batch without any nucleus has none, and cross-entropy alone counts.
 
     Args:
         dice_weight: the share of Dice, between 0 and 1; cross-entropy has the rest.
@@ -27,7 +27,7 @@ class DiceBCELoss(nn.Module):
     def __init__(self, dice_weight: float) -> None:
         super().__init__()
         self.dice_weight = dice_weight
-        self.dice = smp.losses.DiceLoss("binary", from_logits=True, smooth=1.0)
+        self.dice = smp.losses.DiceLoss("binary", from_logits=True, smooth=0.5)  # in Tversky form: 1 in Dice form
         self.cross_entropy = nn.BCEWithLogitsLoss()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

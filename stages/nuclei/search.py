@@ -12,7 +12,8 @@ from sklearn.model_selection import ParameterGrid
 from nuclei.images import read_labels
 from nuclei.instances import Thresholds, label
 from nuclei.matching import match
-from nuclei.parallel import parallel
+from nuclei.parallel import ordered_map
+from nuclei.progress import track
 from nuclei.params import Train
 
 COLUMNS = ["foreground", "seed", "min_area_px", "map"]
@@ -45,7 +46,8 @@ def search(
         IoU .50:.05:.95 of TP / (TP + FP + FN).
     """
     score = partial(_score, instances=instances, candidates=candidates)
-    scores = np.array(list(parallel(score, images, what="thresholds")))  # (images, candidates)
+    scored = track(ordered_map(score, images), what="thresholds", total=len(images))
+    scores = np.array(list(scored))  # (images, candidates)
     means = np.nanmean(scores, axis=0)
     return [
         {"foreground": c.foreground, "seed": c.seed, "min_area_px": c.min_area_px, "map": round(float(mean), 6)}

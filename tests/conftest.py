@@ -1,0 +1,115 @@
+"""What several tests share: a small prepared data set, and a workspace in which scripts run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from nuclei import files, params
+from nuclei.images import write_labels, write_rgb
+from nuclei.records import COLUMNS, Record, image_path, label_path
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+ROOT = Path(__file__).resolve().parent.parent
+SMALL_TRAINING = {
+    "encoder_name": "resnet18",
+    "crop_px": 32,
+    "batch_size": 4,
+    "device": "cpu",
+    "search_foreground": [0.4, 0.5],
+    "search_seed": [0.5],
+    "search_min_area_px": [0, 5],
+}
+
+
+def draw_discs(seed: int, height: int, width: int, count: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Draw bright discs on dark noise: (H, W, 3) uint8 and (H, W) uint16."""
+    random = np.random.default_rng(seed)
+    rows, cols = np.indices((height, width))
+    labels = np.zeros((height, width), np.uint16)
+    for number in range(1, count + 1):
+        row, col, radius = random.uniform(0, height), random.uniform(0, width), random.uniform(4, 7)
+        labels[((rows - row) ** 2 + (cols - col) ** 2 < radius**2) & (labels == 0)] = number
+    _, dense = np.unique(labels, return_inverse=True)
+    labels = dense.reshape(labels.shape).astype(np.uint16)
+    gray = np.where(labels > 0, 170, 30) + random.normal(0, 8, labels.shape)
+    return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2), labels
+
+
+def write_prepared(folder: Path, parts: dict[str, int]) -> list[Record]:
+    """Write data/prepared and data/split.csv below `folder`: so many images of discs in each part."""
+    prepared = folder / "data/prepared"
+    (prepared / "images").mkdir(parents=True)
+    (prepared / "labels").mkdir()
+    records, split = [], []
+    for number, part in enumerate(part for part, count in parts.items() for _ in range(count)):
+        rgb, labels = draw_discs(number, 64 + 8 * (number % 2), 64)
+        record = Record(
+            id=f"image{number:02}",
+            height=labels.shape[0],
+            width=labels.shape[1],
+            nuclei=int(labels.max()),
+            foreground=round(float((labels > 0).mean()), 6),
+            modality="fluorescence",
+            source="drawn",
+        )
+        write_rgb(image_path(prepared, record.id), rgb)
+        write_labels(label_path(prepared, record.id), labels)
+        records.append(record)
+        split.append({"id": record.id, "part": part, "group": number})
+    files.write_rows(prepared / "index.csv", COLUMNS, [dataclasses.asdict(record) for record in records])
+    files.write_rows(folder / "data/split.csv", ["id", "part", "group"], split)
+    return records
+
+
+def write_params(folder: Path, **changes: Any) -> params.Params:
+    """Write params.yaml into `folder` with some values changed; a dict changes a section."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["epochs"] = 2
+    values["train"].update(SMALL_TRAINING)
+    for name, change in changes.items():
+        if isinstance(change, dict):
+            values[name].update(change)
+        else:
+            values[name] = change
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    return params.load(folder / "params.yaml")
+
+
+def run_script(script: str, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run stages/<script>.py in `folder` and return what it said."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "stages" / f"{script}.py"), *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which stages/train.py has run on small images of discs."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_prepared(folder, {"train": 6, "val": 2, "test": 2})
+    write_params(folder)
+    done = run_script("train", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def workspace(trained: Path, tmp_path: Path) -> Path:
+    """A copy of `trained` that a test may change."""
+    shutil.copytree(trained, tmp_path / "work")
+    return tmp_path / "work"

@@ -1,0 +1,54 @@
+"""An error for a user is one readable message and an exit status; a bug keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+
+import pytest
+from nuclei.errors import InputError, run
+
+
+def test_the_message_names_file_got_expected_and_fix_one_a_line() -> None:
+    error = InputError("it is wrong", file="a.png", got=1, expected=2, fix="mend it")
+    lines = ["it is wrong", "  file:     a.png", "  got:      1", "  expected: 2", "  fix:      mend it"]
+    assert str(error).splitlines() == lines
+
+
+def test_an_error_crosses_processes_whole() -> None:
+    error = InputError("it is wrong", file="a.png", fix="mend it")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_script_ends_with_status_1_and_the_message(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> None:
+        raise InputError("it is wrong")
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == "error: it is wrong"  # Python prints it to stderr and exits with 1
+
+
+def test_ctrl_c_ends_with_status_130() -> None:
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run(main)
+    assert ended.value.code == 130
+
+
+def test_a_full_disk_is_an_error_with_a_fix() -> None:
+    def main() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "data/x")
+
+    with pytest.raises(SystemExit, match="free some space"):
+        run(main)
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(main)

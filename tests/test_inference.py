@@ -1,0 +1,58 @@
+"""Whole images of any size, in tiles where they are large."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nuclei.inference import _starts, predict_maps
+from nuclei.model import MEAN, STD
+from torch import Tensor, nn
+
+
+class Echo(nn.Module):
+    """A network whose prediction at a pixel is that pixel's own three values, as 0 to 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def predict(self, image: Tensor) -> Tensor:
+        assert image.shape[2] % 32 == 0
+        assert image.shape[3] % 32 == 0
+        return image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None] + self.nothing
+
+
+def predict(rgb: np.ndarray, tile_px: int = 64, overlap_px: int = 16, flips: bool = False) -> np.ndarray:
+    return predict_maps(
+        Echo(), rgb, tile_px=tile_px, overlap_px=overlap_px, flips=flips, precision=torch.float32  # type: ignore[arg-type]
+    )
+
+
+@given(height=st.integers(1, 200), width=st.integers(1, 200), flips=st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_every_pixel_is_predicted_in_its_place_whatever_the_size(height: int, width: int, flips: bool) -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    maps = predict(rgb, flips=flips)
+    assert maps.dtype == np.float32
+    np.testing.assert_allclose(maps, rgb.transpose(2, 0, 1) / 255, atol=1e-5)
+
+
+@given(size=st.integers(1, 5000), tile=st.sampled_from([64, 128, 1024]), overlap=st.sampled_from([0, 16, 32]))
+def test_tiles_cover_the_image_and_overlap_as_asked(size: int, tile: int, overlap: int) -> None:
+    starts = _starts(size, tile, overlap)
+    assert starts[0] == 0
+    assert starts[-1] + tile >= size
+    assert all(later - earlier <= tile - overlap for earlier, later in zip(starts, starts[1:], strict=False))
+    assert starts[-1] + tile == size or len(starts) == 1
+
+
+def test_flips_average_what_the_network_says_of_each_view() -> None:
+    class Ramp(Echo):
+        def predict(self, image: Tensor) -> Tensor:
+            return torch.linspace(0, 1, image.shape[3]).expand(1, 1, *image.shape[2:]) + self.nothing
+
+    rgb = np.zeros((64, 96, 3), np.uint8)
+    maps = predict_maps(Ramp(), rgb, tile_px=256, overlap_px=0, flips=True, precision=torch.float32)  # type: ignore[arg-type]
+    np.testing.assert_allclose(maps, 0.5, atol=1e-6)  # a ramp and its mirror image

@@ -1,0 +1,113 @@
+"""The network, and that its weights load without this project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from nuclei.errors import InputError
+from nuclei.model import NucleusNet, load_state, read_weights
+from safetensors.torch import save_file
+
+
+def test_the_published_snippet_loads_the_weights_word_for_word(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained / "data/model")
+    device = "cpu"
+    # The snippet as published names resnet34; `trained` is a resnet18, so its name alone is exchanged here.
+    encoder_name = "resnet18"
+    loaded_model = smp.Unet(encoder_name=encoder_name, encoder_weights=None, in_channels=3, classes=1).to(device)
+    loaded_model.load_state_dict(torch.load("unet_final_model.pth"))
+
+
+def test_the_default_network_is_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    device = "cpu"
+    torch.save(NucleusNet("Unet", "resnet34", map_channels=2).unet.state_dict(), "unet_final_model.pth")
+    loaded_model = smp.Unet(encoder_name="resnet34", encoder_weights=None, in_channels=3, classes=1).to(device)
+    loaded_model.load_state_dict(torch.load("unet_final_model.pth"))
+
+
+@pytest.mark.parametrize("arch", ["Unet", "UnetPlusPlus", "FPN", "MAnet", "Linknet"])
+def test_every_architecture_gives_both_heads_at_full_resolution(arch: str) -> None:
+    net = NucleusNet(arch, "resnet18", map_channels=2, activation="tanh").eval()
+    with torch.inference_mode():
+        foreground, maps = net(torch.zeros(1, 3, 64, 96))
+        both = net.predict(torch.zeros(1, 3, 64, 96))
+    assert foreground.shape == (1, 1, 64, 96)
+    assert maps is not None
+    assert maps.shape == (1, 2, 64, 96)
+    torch.testing.assert_close(both, torch.cat([foreground.sigmoid(), maps.tanh()], 1))
+
+
+def test_the_foreground_is_what_the_plain_network_says() -> None:
+    net = NucleusNet("Unet", "resnet18", map_channels=1).eval()
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(image)[0], net.unet(image))
+
+
+@pytest.mark.parametrize(("arch", "encoder"), [("Unnet", "resnet34"), ("Unet", "resnet35")])
+def test_an_unknown_network_is_named(arch: str, encoder: str) -> None:
+    with pytest.raises(InputError, match=f"train.arch {arch}, train.encoder_name {encoder}"):
+        NucleusNet(arch, encoder, map_channels=0)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_encoder_weights_come_from_a_file_with_or_without_a_classifier(suffix: str, tmp_path: Path) -> None:
+    encoder = NucleusNet("Unet", "resnet18", map_channels=0).unet.encoder
+    state = {name: value.clone() for name, value in encoder.state_dict().items()}
+    state |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}  # as torchvision's files have it
+    path = tmp_path / f"resnet18{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    loaded = NucleusNet("Unet", "resnet18", map_channels=0, encoder_weights=str(path)).unet.encoder
+    torch.testing.assert_close(loaded.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
+
+
+def test_imagenet_weights_without_a_network_say_what_to_do_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("nuclei.model.smp.create_model", unreachable)
+    with pytest.raises(InputError, match=r"train.encoder_weights to null or to a file"):
+        NucleusNet("Unet", "resnet18", map_channels=0, encoder_weights="imagenet")
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("this must never be printed",)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_that_are_missing_or_damaged_are_one_clear_error(
+    suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="missing"):
+        read_weights(tmp_path / f"none{suffix}")
+    whole = tmp_path / f"whole{suffix}"
+    state = {"weight": torch.zeros(100)}
+    save_file(state, whole) if suffix == ".safetensors" else torch.save(state, whole)
+    data = whole.read_bytes()
+    path = tmp_path / f"damaged{suffix}"
+    for damaged in (b"", b"\x80", data[: len(data) // 2], data[:20], b"<html>", bytes(1000)):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="can not be read|not a state dict"):
+            read_weights(path)
+    torch.save({"weight": RunsCode()}, path.with_suffix(".pth"))
+    with pytest.raises(InputError, match="can not be read"):
+        read_weights(path.with_suffix(".pth"))
+    assert "never" not in capsys.readouterr().out
+
+
+def test_weights_of_another_network_say_how_they_differ(tmp_path: Path) -> None:
+    other = NucleusNet("Unet", "resnet18", map_channels=0).unet.state_dict()
+    net = NucleusNet("Unet", "resnet34", map_channels=0)
+    with pytest.raises(InputError, match="another network"):
+        load_state(net.unet, other, tmp_path / "other.pth")
+
+
+def test_a_state_dict_must_hold_tensors_alone(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="not a state dict"):
+        read_weights(tmp_path / "a.pth")

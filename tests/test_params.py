@@ -1,0 +1,137 @@
+"""The parameters are checked together, before any work."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from nuclei import params
+from nuclei.errors import InputError
+
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def leaves(values: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, value in values.items():
+        found += leaves(value, (*prefix, name)) if isinstance(value, dict) else [(*prefix, name)]
+    return found
+
+
+LEAVES = leaves(SHIPPED)
+
+
+def load_with(folder: Path, path: tuple[str, ...], value: object) -> params.Params:
+    values = copy.deepcopy(SHIPPED)
+    section = values
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = value
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return params.load(file)
+
+
+def test_the_shipped_file_loads_with_the_values_it_shows() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    assert loaded.seed == SHIPPED["seed"]
+    assert loaded.train.augment.scale == SHIPPED["train"]["augment"]["scale"]
+    assert list(loaded.train.search_seed) == SHIPPED["train"]["search_seed"]
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_every_leaf_refuses_a_value_of_the_wrong_type_and_names_itself(path: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=".".join(path)):
+        load_with(tmp_path, path, {"a": "mapping"})
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_every_number_refuses_nan_and_text(path: tuple[str, ...], tmp_path: Path) -> None:
+    value = SHIPPED
+    for name in path:
+        value = value[name]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for wrong in (float("nan"), "1e-3", True, -1e9):
+            with pytest.raises(InputError, match=".".join(path)):
+                load_with(tmp_path, path, wrong)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_a_missing_leaf_is_named(path: tuple[str, ...], tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    section = values
+    for name in path[:-1]:
+        section = section[name]
+    del section[path[-1]]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=rf"{'.'.join(path)}: missing"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["epcohs"] = 5
+    values["train"]["learning_rate"] = "1e-3"
+    values["train"]["augment"]["blurr"] = 0.5
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError) as error:
+        params.load(tmp_path / "params.yaml")
+    message = str(error.value)
+    assert "3 parameters are wrong" in message
+    assert "epcohs: got an unknown name, did you mean epochs?" in message
+    assert "did you mean train.augment.blur?" in message
+    assert "train.learning_rate: got '1e-3', it should be a valid number (YAML reads it as text" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (("train", "normalise_low"), 99.9, "train.normalise_low"),
+        (("train", "tile_overlap_px"), 600, "train.tile_overlap_px"),
+        (("train", "crop_px"), 100, "multiple of 32"),
+    ],
+)
+def test_values_that_are_wrong_together_are_refused(
+    path: tuple[str, ...], value: object, problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        load_with(tmp_path, path, value)
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "1"])
+def test_a_file_that_is_not_a_mapping_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match="params"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="repository's root"):
+        params.load(tmp_path / "params.yaml")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(path=st.sampled_from(LEAVES), value=JSON)
+def test_any_value_in_any_leaf_is_taken_or_refused_in_one_way(path: tuple[str, ...], value: object) -> None:
+    values = json.loads(json.dumps(SHIPPED))
+    section = values
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = value
+    try:
+        params.checked(params.Params, values, "params.yaml")
+    except InputError as error:
+        assert ".".join(path) in str(error)

@@ -1,0 +1,120 @@
+"""Training keeps the best epoch, survives kill -9 with the same bits, and stops when the loss is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import ROOT, run_script, write_params, write_prepared
+
+OUTPUTS = ("data/model/unet_final_model.pth", "data/model/instance_head.pth", "data/model/model.json")
+TABLES = ("reports/history.csv", "reports/search.csv")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (*OUTPUTS, *TABLES)}
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "stages/train.py")]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(workspace: Path) -> None:
+    before = digests(workspace)
+    assert run_script("train", workspace).returncode == 0
+    assert digests(workspace) == before
+    write_params(workspace, seed=1)
+    assert run_script("train", workspace).returncode == 0
+    assert digests(workspace)[OUTPUTS[0]] != before[OUTPUTS[0]]
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(workspace: Path) -> None:
+    write_params(workspace, epochs=4)
+    assert run_script("train", workspace).returncode == 0
+    untouched = digests(workspace)
+    for name in (*OUTPUTS, *TABLES):
+        (workspace / name).unlink()
+    moments = random.Random(0)
+    resumed = False
+    for _ in range(4):
+        process = start(workspace)
+        deadline = time.monotonic() + moments.uniform(4, 12)
+        checkpoints = workspace / "data/.resume"
+        while time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+            if not resumed and list(checkpoints.glob("*/checkpoint.pt")):
+                resumed = True
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert resumed, "no kill came after a checkpoint: this test showed nothing"
+    last = run_script("train", workspace)
+    assert last.returncode == 0, last.stderr
+    assert digests(workspace) == untouched
+    assert not list((workspace / "data/.resume").glob("*/*"))
+
+
+def test_a_changed_parameter_never_goes_on_from_a_stale_checkpoint(workspace: Path) -> None:
+    process = start(workspace)
+    while process.poll() is None and not list((workspace / "data/.resume").glob("*/checkpoint.pt")):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert list((workspace / "data/.resume").glob("*/checkpoint.pt"))
+    write_params(workspace, train={"learning_rate": 0.0005})
+    done = run_script("train", workspace)
+    assert done.returncode == 0, done.stderr
+    assert "going on after" not in done.stdout
+
+
+def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
+    write_prepared(tmp_path, {"train": 4, "val": 2, "test": 1})
+    write_params(tmp_path, epochs=4, train={"ema_decay": 0.0, "schedule": "constant", "learning_rate": 0.05})
+    assert run_script("train", tmp_path).returncode == 0
+    history = pd.read_csv(tmp_path / "reports/history.csv")
+    best = history["val_dice"].idxmax()
+    for epochs in (4,):
+        assert len(history) == epochs
+    # the model's foreground at 0.5 on val scores what the history says of the best epoch
+    from nuclei.images import read_labels, read_rgb
+    from nuclei.metrics import pixel_counts
+    from nuclei.records import image_path, label_path, read_part
+    from nuclei.segmenter import Segmenter
+
+    segmenter = Segmenter.load(tmp_path / "data/model", device="cpu")
+    prepared = tmp_path / "data/prepared"
+    dices = [
+        pixel_counts(
+            read_labels(label_path(prepared, record.id)) > 0,
+            segmenter.maps(read_rgb(image_path(prepared, record.id)))[0] >= 0.5,
+        ).dice
+        for record in read_part(prepared, tmp_path / "data/split.csv", "val")
+    ]
+    assert sum(dices) / len(dices) == pytest.approx(history["val_dice"][best], abs=1e-6)
+
+
+def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(workspace: Path) -> None:
+    before = digests(workspace)
+    write_params(workspace, train={"learning_rate": 1e18, "optimizer": "sgd", "gradient_clip": 1e30, "schedule": "constant"})
+    done = run_script("train", workspace)
+    assert done.returncode == 1
+    assert "the loss is no longer finite: epoch" in done.stderr
+    assert "lower train.learning_rate" in done.stderr
+    assert digests(workspace) == before
+
+
+def test_a_missing_data_set_is_an_error_with_a_fix(tmp_path: Path) -> None:
+    write_params(tmp_path)
+    done = run_script("train", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a table is missing")
+    assert "dvc repro" in done.stderr
