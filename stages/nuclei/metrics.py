@@ -125,8 +125,8 @@ def score_histogram(truth: NDArray[np.bool_], scores: NDArray[np.uint16]) -> NDA
 
 
 def _log_odds_edges(steps: int) -> NDArray[np.int64]:
-    odds = np.exp(np.linspace(-np.log(LEVELS), np.log(LEVELS), steps + 1))
-    return np.unique(np.append(0, np.rint((LEVELS - 1) * odds / (1 + odds))[:-1].astype(np.int64)))
+    odds = np.exp(np.linspace(-1, 1, steps) * np.log(2 * LEVELS))
+    return np.unique(np.rint((LEVELS - 1) * odds / (1 + odds)).astype(np.int64))
 
 
 COARSE = _log_odds_edges(1536)  # the first score of each bin

@@ -36,7 +36,6 @@ ERRORS = {
 COLOURS = len(INSTANCES_ON_DARK)
 BRIGHT = 110  # mean of the strongest channel, of 255, from which an image counts as bright
 FILL = 0.28  # opacity of the area inside a contour
-OVERLAP = 0.5  # one instance lies in another when more than this fraction of its area does
 
 
 def contours(labels: Labels) -> NDArray[np.bool_]:
@@ -130,18 +129,18 @@ def errors_layer(truth: Labels, predicted: Labels, of_truth: Verdicts, of_predic
 def verdicts(truth: Labels, predicted: Labels) -> tuple[Verdicts, Verdicts]:
     """What became of each true and of each predicted instance: a key of `ERRORS` at the index of its label.
 
-    Two instances match when their IoU exceeds 0.5. A true nucleus is split when two or more predicted instances lie
-    in it, each by more than half of its own area; a predicted instance is merged when two or more true nuclei lie
-    in it so. Splits and merges win over matches; their pieces are neither missed nor invented. Where no instance
-    has the label stands "".
+    Matches (IoU at least 0.5), splits and merges are those that `nuclei.matching` counts. A split or merge wins over
+    a match: its pieces are neither missed nor invented. Where no instance has the label stands "".
     """
-    pairs = sparse.coo_array((np.ones(truth.size), (truth.ravel(), predicted.ravel()))).tocsr().tocoo()
+    ones = np.ones(truth.size, dtype=np.int64)
+    pairs = sparse.coo_array((ones, (truth.ravel(), predicted.ravel()))).tocsr().tocoo()
     area_true, area_predicted = np.bincount(truth.ravel()), np.bincount(predicted.ravel())
     both = (pairs.row > 0) & (pairs.col > 0)
     t, p, shared = pairs.row[both], pairs.col[both], pairs.data[both]
-    match = shared / (area_true[t] + area_predicted[p] - shared) > 0.5
-    piece = shared > OVERLAP * area_predicted[p]
-    member = shared > OVERLAP * area_true[t]
+    match = np.flatnonzero(2 * shared >= area_true[t] + area_predicted[p] - shared)
+    match = match[np.unique(t[match], return_index=True)[1]]  # an instance cut into exact halves matches one of them
+    match = match[np.unique(p[match], return_index=True)[1]]
+    piece, member = 2 * shared > area_predicted[p], 2 * shared > area_true[t]
     split = np.bincount(t[piece], minlength=area_true.size) >= 2
     merged = np.bincount(p[member], minlength=area_predicted.size) >= 2
 

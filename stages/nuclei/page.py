@@ -26,8 +26,22 @@ from nuclei.tables import METRICS, Metric, Reports, Table
 
 TEMPLATE = "page.html.j2"
 HEADLINE = ("dice", "iou", "map", "ap50", "pq")
-COUNTED = {"images", "nuclei", "nuclei_predicted", "splits", "merges", "support"}  # whole numbers
-SIGNED = {"count_error"}
+AMOUNTS = {"images", "nuclei"}  # stand in metrics.json without being metrics
+DIGITS = {"auc": 4, "count_error": 2, "splits": 2, "merges": 2}  # of metrics; three of all others
+GROUPINGS = {
+    "modality": "modality",
+    "size": "the median area of an image's nuclei",
+    "nucleus size": "the area of the nucleus itself",
+}
+GROUP_SCORES = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "map": "mAP",
+    "ap50": "AP50",
+    "pq": "PQ",
+    "recall50": "found at IoU 0.50",
+    "recall75": "found at IoU 0.75",
+}
 SOURCES = {
     "sample": "a synthetic sample, drawn by this project",
     "bbbc038": "BBBC038, Broad Bioimage Benchmark Collection: stage 1 of the 2018 Data Science Bowl",
@@ -120,15 +134,16 @@ def render(
     )
 
 
-def number(value: object, name: str = "") -> str:
-    """A metric as text: whole where it counts, with a sign where it is a difference, else three digits."""
-    if value is None or not isinstance(value, int | float) or math.isnan(value):
-        return "\N{EN DASH}"
-    if name in COUNTED:
-        return f"{value:,.0f}"
-    if name in SIGNED:
-        return f"{value:+.2f}"
-    return f"{value:.4f}" if name == "auc" else f"{value:.3f}"
+def metric(value: float, name: str) -> str:
+    """A metric of metrics.json as text."""
+    return NONE if math.isnan(value) else f"{value:.{DIGITS.get(name, 3)}f}"
+
+
+def number(value: float) -> str:
+    """A count as text, or a score: whole numbers without decimals, others with three."""
+    if math.isnan(value):
+        return NONE
+    return f"{value:.3f}" if isinstance(value, float) and not 1 < value == int(value) else f"{value:,.0f}"
 
 
 def pins(requirements_in: Path, requirements_txt: Path) -> dict[str, str]:

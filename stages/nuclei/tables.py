@@ -11,8 +11,8 @@ import pandas as pd
 
 from nuclei.errors import InputError
 from nuclei.files import read_json, read_rows
+from nuclei.records import REMAKE
 
-REMAKE = "run `dvc repro`, which makes it again"
 PARTS = ("val", "test")
 
 Table: TypeAlias = Any  # a pandas DataFrame, whose stubs can not know what a column holds
@@ -28,7 +28,7 @@ COLUMNS = {
     "precision_recall": "part threshold recall precision",
     "ap": "part iou ap ap_pooled precision recall f1",
     "calibration": "part low high mean_score fraction_positive pixels",
-    "by_group": "part grouping group images nuclei dice iou map ap50 pq",
+    "by_group": "part grouping group images nuclei dice iou map ap50 pq recall50 recall75",
     "history": "epoch train_loss val_loss val_dice val_iou learning_rate",
     "search": "foreground seed min_area_px map",
 }
@@ -47,30 +47,26 @@ METRICS = {
     "iou": Metric("IoU", "TP / (TP + FP + FN) of the pixels, mean over images"),
     "dice_pooled": Metric("Dice, pooled", "Dice of the pixels of all images together"),
     "iou_pooled": Metric("IoU, pooled", "IoU of the pixels of all images together"),
-    "precision": Metric("Precision", "fraction of the predicted foreground pixels that are nuclei"),
-    "recall": Metric("Recall", "fraction of the nuclei's pixels that are predicted"),
-    "f1": Metric("F1", "harmonic mean of pixel precision and recall"),
-    "f1_weighted": Metric("F1, weighted", "mean of the F1 of both classes, weighted by their pixels"),
+    "precision": Metric("Precision", "fraction of the predicted foreground pixels that are nuclei, pooled"),
+    "recall": Metric("Recall", "fraction of the nuclei's pixels that are predicted, pooled"),
+    "f1": Metric("F1", "harmonic mean of precision and recall, equal to Dice, pooled"),
+    "f1_weighted": Metric("F1, weighted", "mean of the F1 of nuclei and background, weighted by their pixels"),
     "accuracy": Metric("Accuracy", "fraction of all pixels that are right"),
     "auc": Metric("ROC AUC", "area under the ROC curve of all pixels"),
     "average_precision": Metric("Average precision", "area under the precision-recall curve of all pixels"),
     "map": Metric("mAP", "TP / (TP + FP + FN) of the nuclei, mean over IoU 0.50 to 0.95 and over images"),
-    "map_pooled": Metric("mAP, pooled", "mAP of the nuclei of all images together"),
     "ap50": Metric("AP50", "TP / (TP + FP + FN) of the nuclei at IoU 0.50, mean over images"),
-    "ap50_pooled": Metric("AP50, pooled", "AP50 of the nuclei of all images together"),
     "ap75": Metric("AP75", "TP / (TP + FP + FN) of the nuclei at IoU 0.75, mean over images"),
+    "map_pooled": Metric("mAP, pooled", "mAP of the nuclei of all images together"),
+    "ap50_pooled": Metric("AP50, pooled", "AP50 of the nuclei of all images together"),
     "ap75_pooled": Metric("AP75, pooled", "AP75 of the nuclei of all images together"),
-    "sq": Metric("SQ", "segmentation quality: mean IoU of the matched nuclei"),
-    "rq": Metric("RQ", "recognition quality: F1 of the nuclei at IoU 0.50"),
-    "pq": Metric("PQ", "panoptic quality: SQ times RQ"),
-    "aji": Metric("AJI", "aggregated Jaccard index of the nuclei"),
-    "precision50": Metric("Precision of nuclei", "fraction of the predicted nuclei that match at IoU 0.50"),
-    "recall50": Metric("Recall of nuclei", "fraction of the true nuclei that match at IoU 0.50"),
-    "f150": Metric("F1 of nuclei", "harmonic mean of the two at IoU 0.50"),
-    "count_error": Metric("Count error", "predicted minus true number of nuclei, mean over images"),
-    "count_error_absolute": Metric("Count error, absolute", "distance of the two numbers, mean over images"),
-    "splits": Metric("Splits", "true nuclei cut into pieces"),
-    "merges": Metric("Merges", "predicted nuclei that hold several true ones"),
+    "pq": Metric("PQ", "panoptic quality, SQ times RQ, mean over images"),
+    "sq": Metric("SQ", "segmentation quality: IoU of the nuclei that match at 0.50, mean over images"),
+    "rq": Metric("RQ", "recognition quality: F1 of the nuclei at IoU 0.50, mean over images"),
+    "aji": Metric("AJI", "aggregated Jaccard index of the nuclei, mean over images"),
+    "count_error": Metric("Count error", "distance of the predicted from the true number of nuclei, mean over images"),
+    "splits": Metric("Splits", "true nuclei cut into pieces, per 100 nuclei"),
+    "merges": Metric("Merges", "predicted nuclei that hold several true ones, per 100 nuclei"),
 }
 
 
@@ -120,7 +116,13 @@ def read(folder: Path) -> Reports:
         raise InputError(
             "no part has metrics", file=folder / "metrics.json", got=list(metrics), expected=list(PARTS), fix=REMAKE
         )
-    return Reports(metrics, intervals, {name: read_table(folder / f"{name}.csv", name) for name in COLUMNS})
+    found = {name: read_table(folder / f"{name}.csv", name) for name in COLUMNS}
+    for name, table in found.items():
+        missing = [part for part in PARTS if part in metrics and "part" in table and part not in set(table["part"])]
+        if missing:
+            path, got = folder / f"{name}.csv", ", ".join(sorted(set(table["part"])))
+            raise InputError(f"a table has no rows of {missing[0]}", file=path, got=got, fix=REMAKE)
+    return Reports(metrics, intervals, found)
 
 
 def read_table(path: Path, name: str) -> Table:
