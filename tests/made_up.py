@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+
 from nuclei import files
 from nuclei.images import write_labels, write_rgb
 from nuclei.records import image_path, label_path
@@ -18,10 +19,11 @@ LOOKS = {  # (nucleus, background) in RGB
     "tissue": ((110, 50, 140), (225, 210, 225)),
     "brightfield": ((90, 90, 90), (215, 215, 215)),
 }
+SIZES = ("up to 90 px", "91 to 200 px", "201 to 400 px", "over 400 px")
 Row = dict[str, object]
 
 
-def workspace(folder: Path, *, images: int = 16, side_px: int = 96, kind: str = "sample", seed: int = 0) -> Path:
+def finished_run(folder: Path, *, images: int = 16, side_px: int = 96, kind: str = "sample", seed: int = 0) -> Path:
     """Fill `folder` with the data, reports, parameters and requirements of a run that never was; return it."""
     rng = np.random.default_rng(seed)
     for name in ("params.yaml", "requirements.in", "requirements.txt"):
@@ -41,7 +43,13 @@ def workspace(folder: Path, *, images: int = 16, side_px: int = 96, kind: str = 
         if part != "train":
             write_labels(label_path(predictions, id), predicted)
             scores.append({"id": id, "part": part, "modality": look, **size, **_scores(rng, int(predicted.max()))})
-    defect = {"id": "image0000", "defect": "overlap", "count": 2, "pixels": 9, "action": "given to the larger"}
+    defect = {
+        "id": "image0000",
+        "defect": "overlapping masks",
+        "count": 2,
+        "pixels": 9,
+        "action": "pixels given to the smaller nucleus",
+    }
     write(prepared / "index.csv", index)
     write(prepared / "annotations.csv", [defect])
     write(folder / "data/split.csv", split)
@@ -74,12 +82,13 @@ def picture(rng: np.random.Generator, look: str, side_px: int) -> tuple[np.ndarr
 def reports(folder: Path) -> None:
     """Write every report but per_image.csv; the curves follow simple formulas."""
     values = {name: round(0.93 - 0.011 * number, 4) for number, name in enumerate(METRICS)}
-    values |= {"count_error": -1.25, "count_error_absolute": 2.5, "splits": 7, "merges": 9, "auc": 0.9931}
+    values |= {"count_error": 2.5, "splits": 3.21, "merges": 4.9, "auc": 0.9931}
     bounds: dict[str, Row] = {
-        name: {"low": value - 0.04, "high": value + 0.005, "images": 7, "undefined": 0} for name, value in values.items()
+        name: {"low": value - 0.04, "high": value + 0.005, "images": 7, "undefined": 0}
+        for name, value in values.items()
     }
-    bounds["aji"] = {"low": None, "high": None, "images": 0, "undefined": 7}
-    files.write_json(folder / "metrics.json", {part: values for part in PARTS})
+    bounds["aji"] = {"low": None, "high": None, "images": 7, "undefined": 7}
+    files.write_json(folder / "metrics.json", {part: {**values, "images": 7, "nuclei": 140} for part in PARTS})
     files.write_json(folder / "metrics_ci.json", {part: bounds for part in PARTS})
     parts, x = list(enumerate(PARTS, start=1)), np.linspace(0, 1, 60)
     ious = np.arange(0.5, 0.96, 0.05)
@@ -97,7 +106,7 @@ def reports(folder: Path) -> None:
         "classification_report": (
             {"part": p, "class": c, "precision": 0.93, "recall": 0.91, "f1": 0.92, "support": 1_274_567}
             for _, p in parts
-            for c in ("background", "nucleus")
+            for c in ("background", "nucleus", "macro avg", "weighted avg")
         ),
         "ap": (
             {
@@ -126,11 +135,12 @@ def reports(folder: Path) -> None:
         ),
         "by_group": (
             {
-                "part": p, "grouping": g, "group": n, "images": 4, "nuclei": 120, "dice": 0.9, "iou": 0.82, "map": 0.61,
-                "ap50": 0.87, "pq": 0.7, "recall50": 0.9,
+                "part": p, "grouping": g, "group": n, "images": 4, "nuclei": 120,
+                **dict.fromkeys(("dice", "iou", "map", "ap50", "pq"), "" if g == "nucleus size" else 0.81),
+                "recall50": 0.9, "recall75": 0.7,
             }
             for _, p in parts
-            for g, names in (("modality", LOOKS), ("size", ("small", "medium", "large")))
+            for g, names in (("modality", LOOKS), ("size", SIZES), ("nucleus size", SIZES))
             for n in names
         ),
         "history": (
@@ -163,5 +173,5 @@ def _scores(rng: np.random.Generator, predicted: int) -> Row:
     if rng.random() < 0.1:
         scores["dice"] = ""
     pixels: Row = {"median_area_px": int(rng.lognormal(5, 0.7)), "tp": 900, "fp": 90, "fn": 80, "tn": 8000}
-    counts: Row = {"nuclei_predicted": predicted, "count_error": -1, "splits": 1, "merges": 1}
+    counts: Row = {"nuclei_predicted": predicted, "count_error": 1, "splits": 1, "merges": 1}
     return {**pixels, **scores, **counts}

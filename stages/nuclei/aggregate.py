@@ -29,6 +29,7 @@ COLUMNS = [
     *("count_error", "splits", "merges"),
     *TP_COLUMNS,  # matched nuclei at each IoU; FP and FN are what is missing to nuclei_predicted and nuclei
 ]
+NUMBERS = [column for column in COLUMNS if column not in TEXT_COLUMNS]
 LOWER_IS_BETTER = frozenset({"count_error", "splits", "merges"})
 DIGITS = 6  # decimals in the reports
 
@@ -43,12 +44,13 @@ def numbers(text: str, name: str) -> tuple[list[dict[str, str]], Columns]:
     """
     rows = list(csv.DictReader(io.StringIO(text)))
     columns: Columns = {}
-    for column in COLUMNS:
+    missing = [column for column in COLUMNS if column not in (rows[0] if rows else {})]
+    if missing:
+        fix = "compare with a revision that was scored by this version of the code"
+        raise InputError("the per-image table lacks columns", file=name, got=", ".join(missing), fix=fix)
+    for column in NUMBERS:
         try:
-            if column not in TEXT_COLUMNS:
-                columns[column] = np.array([float(row[column] or "nan") for row in rows])
-        except KeyError:
-            raise InputError(f"the per-image table has no column {column}", file=name, got=list(rows[0])) from None
+            columns[column] = np.array([float(row[column] or "nan") for row in rows])
         except (TypeError, ValueError) as error:
             raise InputError(f"the per-image table has a wrong cell in {column}", file=name, got=error) from None
     return rows, columns

@@ -35,7 +35,7 @@ ERRORS = {
 }
 COLOURS = len(INSTANCES_ON_DARK)
 BRIGHT = 110  # mean of the strongest channel, of 255, from which an image counts as bright
-FILL = 0.28  # opacity of the area inside a contour
+FILL, FILL_OF_ERRORS = 0.28, 0.6  # opacity of the area inside a contour
 
 
 def contours(labels: Labels) -> NDArray[np.bool_]:
@@ -76,7 +76,7 @@ def instances_layer(labels: Labels, *, bright: bool) -> Layer:
     layer = np.zeros((*labels.shape, 4), dtype=np.uint8)
     inside = dense > 0
     layer[inside, :3] = palette[_colouring(dense, count)[dense[inside]]]
-    layer[inside, 3] = _opacity(FILL)
+    layer[inside, 3] = round(255 * FILL)
     layer[contours(labels), 3] = 255
     return layer
 
@@ -103,26 +103,32 @@ def errors_layer(truth: Labels, predicted: Labels, of_truth: Verdicts, of_predic
         of_truth, of_predicted: what `verdicts` said of them.
     """
     layer = np.zeros((*truth.shape, 4), dtype=np.uint8)
-    in_truth, in_predicted = of_truth[truth], of_predicted[predicted]  # (H, W): the verdict at each pixel
-    hatched = np.add.outer(np.arange(truth.shape[0]), np.arange(truth.shape[1])) % 6 < 3
-    areas = {
-        "false negative": (in_truth == "false negative") & hatched,
-        "split": in_truth == "split",
-        "false positive": in_predicted == "false positive",
-        "merged": in_predicted == "merged",
-    }
-    for kind, where in areas.items():
-        layer[where] = (*ImageColor.getrgb(ERRORS[kind]), _opacity(2 * FILL))
     true_edge, predicted_edge = contours(truth), contours(predicted)
-    lines = {
-        "true positive": predicted_edge & (in_predicted == "true positive"),
-        "false negative": true_edge & (in_truth == "false negative"),
-        "false positive": predicted_edge & (in_predicted == "false positive"),
-        "split": predicted_edge & (in_truth == "split") & (in_predicted != "merged"),
-        "merged": (true_edge | predicted_edge) & (in_predicted == "merged"),
+
+    def true(kind: str) -> NDArray[np.bool_]:  # (H, W): where true nuclei of this verdict are
+        return (of_truth == kind)[truth]
+
+    def guessed(kind: str) -> NDArray[np.bool_]:
+        return (of_predicted == kind)[predicted]
+
+    merged = guessed("merged")
+    hatched = np.add.outer(np.arange(truth.shape[0]), np.arange(truth.shape[1])) % 8 < 4
+    areas = {
+        "false negative": true("false negative") & hatched,
+        "split": true("split"),
+        "false positive": guessed("false positive"),
+        "merged": merged,
     }
-    for kind, where in lines.items():
-        layer[where] = (*ImageColor.getrgb(ERRORS[kind]), 255)
+    lines = {
+        "true positive": guessed("true positive") & predicted_edge,
+        "false negative": true("false negative") & true_edge,
+        "false positive": guessed("false positive") & predicted_edge,
+        "split": true("split") & predicted_edge & ~merged,
+        "merged": merged & (true_edge | predicted_edge),
+    }
+    for where_of, opacity in ((areas, FILL_OF_ERRORS), (lines, 1.0)):
+        for kind, where in where_of.items():
+            layer[where] = (*ImageColor.getrgb(ERRORS[kind]), round(255 * opacity))
     return layer
 
 
@@ -234,10 +240,6 @@ def _cut(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | Im
     while short and draw.textlength(short + ("…" if short != text else ""), font) > width:
         short = short[:-1]
     return short if short == text else short.rstrip() + "…"
-
-
-def _opacity(fraction: float) -> int:
-    return round(255 * fraction)
 
 
 def _dense(labels: Labels) -> tuple[NDArray[np.intp], int]:

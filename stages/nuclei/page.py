@@ -26,6 +26,7 @@ from nuclei.tables import METRICS, Metric, Reports, Table
 
 TEMPLATE = "page.html.j2"
 HEADLINE = ("dice", "iou", "map", "ap50", "pq")
+UNDEFINED = "\N{EN DASH}"
 AMOUNTS = {"images", "nuclei"}  # stand in metrics.json without being metrics
 DIGITS = {"auc": 4, "count_error": 2, "splits": 2, "merges": 2}  # of metrics; three of all others
 GROUPINGS = {
@@ -102,7 +103,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "uri": _uri, "score": _score}
+    environment.filters |= {"metric": metric, "score": score, "count": count, "uri": _uri, "fraction": _fraction}
     cases = list({case.id: case for section in gallery for case in section.cases}.values())
     return environment.get_template(TEMPLATE).render(
         names=NAMES,
@@ -124,7 +125,7 @@ def render(
         scores={name: METRICS[name].title for name in SCORES},
         errors=ERRORS,
         columns=PER_IMAGE,
-        counted=COUNTED,
+        scored=[name for name in PER_IMAGE if name in METRICS and name not in ("splits", "merges")],
         rows=reports.table("per_image").sort_values(["map", "id"], na_position="last").to_dict("records"),
         split=_split(facts),
         duplicates=sum(count > 1 for count in Counter(row["group"] for row in facts.split).values()),
@@ -136,14 +137,17 @@ def render(
 
 def metric(value: float, name: str) -> str:
     """A metric of metrics.json as text."""
-    return NONE if math.isnan(value) else f"{value:.{DIGITS.get(name, 3)}f}"
+    return UNDEFINED if math.isnan(value) else f"{value:.{DIGITS.get(name, 3)}f}"
 
 
-def number(value: float) -> str:
-    """A count as text, or a score: whole numbers without decimals, others with three."""
-    if math.isnan(value):
-        return NONE
-    return f"{value:.3f}" if isinstance(value, float) and not 1 < value == int(value) else f"{value:,.0f}"
+def score(value: float) -> str:
+    """A score of an image or a group as text."""
+    return UNDEFINED if math.isnan(value) else f"{value:.3f}"
+
+
+def count(value: float) -> str:
+    """A whole number as text."""
+    return UNDEFINED if math.isnan(value) else f"{value:,.0f}"
 
 
 def pins(requirements_in: Path, requirements_txt: Path) -> dict[str, str]:
@@ -175,6 +179,7 @@ def _headline(reports: Reports) -> list[dict[str, Any]]:
 def _metrics(reports: Reports) -> list[dict[str, Any]]:
     """A row for each metric that any part has: the known ones in their order, then the others."""
     present = list(dict.fromkeys(name for part in reports.parts() for name in reports.metrics[part]))
+    present = [name for name in present if name not in AMOUNTS]
     order = [*(name for name in METRICS if name in present), *(name for name in present if name not in METRICS)]
     rows = []
     for name in order:
@@ -204,15 +209,19 @@ def _total(part: str, table: Table) -> dict[str, Any]:
     return {
         "part": part,
         "images": len(table),
-        "nuclei": table["nuclei"].sum(),
+        "nuclei": int(table["nuclei"].sum()),
         "undefined": int(table["dice"].isna().sum()),
     }
 
 
-def _groups(table: Table) -> dict[str, list[dict[str, Any]]]:
-    """The rows of by_group.csv under modality and size, without groups that hold no image."""
-    table = table[table["images"] > 0]
-    return {str(name): rows.to_dict("records") for name, rows in table.groupby("grouping", sort=False)}
+def _groups(table: Table) -> list[dict[str, Any]]:
+    """The tables of by_group.csv, each with the columns that it has scores in."""
+    groups = []
+    for name, rows in table.groupby("grouping", sort=False):
+        scores = {column: title for column, title in GROUP_SCORES.items() if rows[column].notna().any()}
+        title = GROUPINGS.get(str(name), str(name))
+        groups.append({"title": title, "scores": scores, "rows": rows.to_dict("records")})
+    return groups
 
 
 def _split(facts: Facts) -> list[dict[str, Any]]:
@@ -271,6 +280,6 @@ def _uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _score(value: object) -> str:
-    """A score as a fraction for a bar's width, 0 where undefined."""
-    return f"{value:.3f}" if isinstance(value, float) and not math.isnan(value) else "0"
+def _fraction(value: float) -> str:
+    """A score as the width of a bar, 0 where undefined."""
+    return "0" if math.isnan(value) else f"{value:.3f}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei import aggregate, files
-from nuclei.aggregate import COLUMNS, DIGITS, TEXT_COLUMNS, TP_COLUMNS, Columns
+from nuclei.aggregate import COLUMNS, DIGITS, NUMBERS, TP_COLUMNS, Columns
 from nuclei.bootstrap import intervals
 from nuclei.errors import InputError
 from nuclei.images import read_labels, read_scores
@@ -88,7 +88,14 @@ class PartScore:
 
 
 def score_folder(
-    *, prepared: Path, predictions: Path, split: Path, reports: Path, seed: int, resamples: int, workers: int | None = None
+    *,
+    prepared: Path,
+    predictions: Path,
+    split: Path,
+    reports: Path,
+    seed: int,
+    resamples: int,
+    workers: int | None = None,
 ) -> None:
     """Score the val and test images of a split and write the reports; the number of workers changes no byte.
 
@@ -224,11 +231,7 @@ def _gathered(images: Iterable[ImageScore]) -> PartScore:
         hits.append(image.hits)
     return PartScore(
         rows=rows,
-        columns={
-            column: np.array([row[column] for row in rows], dtype=np.float64)
-            for column in COLUMNS
-            if column not in TEXT_COLUMNS
-        },
+        columns={column: np.array([row[column] for row in rows], dtype=np.float64) for column in NUMBERS},
         histogram=total,
         histograms=np.stack(histograms),
         areas=np.concatenate(areas),
@@ -237,7 +240,7 @@ def _gathered(images: Iterable[ImageScore]) -> PartScore:
     )
 
 
-def _ranking(histogram: NDArray[np.integer]) -> dict[str, Any]:
+def _ranking(histogram: NDArray[Any]) -> dict[str, Any]:
     return {"auc": auc(histogram), "average_precision": average_precision(histogram)}
 
 
@@ -342,7 +345,7 @@ def _size_names(edges: NDArray[np.int64]) -> list[str]:
     """Names of the classes that the edges make: "up to 90 px", "91 to 200 px", ..., "over 400 px"."""
     if not len(edges):
         return ["any size"]
-    between = [f"{low + 1} to {high} px" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    between = [f"{low + 1} to {high} px" for low, high in pairwise(edges)]
     return [f"up to {edges[0]} px", *between, f"over {edges[-1]} px"]
 
 
