@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from nuclei import files
 from nuclei.errors import run
 from nuclei.images import read_rgb, write_labels, write_scores

@@ -13,7 +13,7 @@ from nuclei import files, rle
 from nuclei.errors import run
 from nuclei.images import read_rgb, write_labels, write_rgb
 from nuclei.machine import keep_freed_memory
-from nuclei.overlays import fitted, montage, overlay
+from nuclei.overlays import Rgb, fitted, montage, overlay
 from nuclei.params import load
 from nuclei.progress import track
 from nuclei.records import image_path, label_path, read_ids
@@ -29,7 +29,8 @@ def main() -> None:
     keep_freed_memory()
     segmenter = Segmenter.load(MODEL, device=params.predict.device)
     ids = read_ids(UNLABELLED)
-    rows, pictures = [], []
+    rows: list[dict[str, str]] = []
+    pictures: list[Rgb] = []
     with files.replacing(SUBMISSION) as folder:
         (folder / "overlays").mkdir(parents=True)
         for id in track(ids, what="predict", total=len(ids)):

@@ -66,7 +66,9 @@ def find_images(given: list[Path]) -> list[Path]:
     for path in given:
         if not path.exists():
             raise InputError("there is no such image", file=path)
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS) if path.is_dir() else [path]
+        inside = (
+            sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS) if path.is_dir() else [path]
+        )
         if not inside:
             raise InputError("the folder has no images", file=path, expected=f"files ending in {sorted(EXTENSIONS)}")
         images += inside
@@ -84,9 +86,10 @@ def find_images(given: list[Path]) -> list[Path]:
 def segment_file(segmenter: Segmenter, path: Path, out: Path) -> list[dict[str, object]]:
     """Write the label map and the overlay of one image; return a row for each of its nuclei."""
     import cv2
+    from skimage.measure import regionprops_table
+
     from nuclei.images import read_rgb, write_labels, write_rgb
     from nuclei.overlays import overlay
-    from skimage.measure import regionprops_table
 
     rgb = read_rgb(path, name=str(path))
     labels = segmenter.segment(rgb)

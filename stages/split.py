@@ -1,7 +1,7 @@
-"""Decide who is in train, val and test: here, and nowhere else.
+"""Decide which images train, validate and test; nothing else in the pipeline decides it again.
 
-Reads:      data/prepared, and the CSV that split.list names
-Writes:     data/split.csv
+Reads:      data/prepared (images/, index.csv), and the user's own list where there is one
+Writes:     data/split.csv (id, part, group)
 Parameters: seed, split
 """
 
@@ -10,50 +10,56 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-from nuclei import files, splitting
+from nuclei import files
 from nuclei.errors import run
 from nuclei.images import read_rgb
 from nuclei.params import load
 from nuclei.progress import track
-from nuclei.records import PARTS, image_path, read_index
+from nuclei.records import MODALITIES, PARTS, Record, image_path, read_index
+from nuclei.similarity import glance, groups
+from nuclei.splitting import divided, read_list, split
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
 
 
 def main() -> None:
     params = load()
-    settings = params.split
     records = read_index(PREPARED)
-    thumbnails = [
-        splitting.thumbnail(read_rgb(image_path(PREPARED, record.id)))
-        for record in track(records, what="compare images", total=len(records))
-    ]
-    shapes = [(record.height, record.width) for record in records]
-    groups = splitting.duplicate_groups(np.array(thumbnails), shapes, settings.duplicate_similarity)
-    if settings.list is None:
-        fractions = {"val": settings.val_fraction, "test": settings.test_fraction}
-        parts = splitting.split(records, groups, fractions, params.seed)
+    images = (read_rgb(image_path(PREPARED, record.id)) for record in records)
+    glances = [glance(image) for image in track(images, what="compare images", total=len(records))]
+    found = (1 + groups(glances, params.split.duplicate_similarity)).tolist()
+    group = {record.id: number for record, number in zip(records, found, strict=True)}
+    if params.split.list is None:
+        parts = split(
+            records,
+            found,
+            val_fraction=params.split.val_fraction,
+            test_fraction=params.split.test_fraction,
+            seed=params.seed,
+        )
     else:
-        rows = files.read_rows(settings.list, ["id", "part"], fix="split.list names a CSV with a header: id,part")
-        parts = splitting.listed(records, rows, settings.list)
+        parts = read_list(Path(params.split.list), set(group))
+    files.write_rows(
+        SPLIT, ["id", "part", "group"], ({"id": id, "part": part, "group": group[id]} for id, part in parts.items())
+    )
+    print(summary(records, parts, group))
 
-    rows_out = [
-        {"id": record.id, "part": parts[record.id], "group": group}
-        for record, group in zip(records, groups.tolist(), strict=True)
+
+def summary(records: list[Record], parts: dict[str, str], group: dict[str, int]) -> str:
+    """The groups, and how many images of each modality each part has."""
+    sizes = Counter(group.values())
+    several = [size for size in sizes.values() if size > 1]
+    lines = [
+        f"{len(records)} images in {len(sizes)} groups; {len(several)} groups, with {sum(several)} images, "
+        "hold near-duplicates or tiles of one field"
     ]
-    files.write_rows(SPLIT, ["id", "part", "group"], rows_out)
-    report(parts, groups.tolist(), [record.id for record in records])
-
-
-def report(parts: dict[str, str], groups: list[int], ids: list[str]) -> None:
-    """Say how many images each part has, and how many near-duplicates there are and where."""
-    sizes = Counter(parts.values())
-    print(", ".join(f"{sizes[part]} {part}" for part in PARTS))
-    several = {group for group, count in Counter(groups).items() if count > 1}
-    alike = sum(group in several for group in groups)
-    across = sum(len({parts[id] for id, g in zip(ids, groups, strict=True) if g == group}) > 1 for group in several)
-    print(f"{len(several)} groups of near-duplicates hold {alike} images; {across} groups lie in more than one part")
+    for part in PARTS:
+        counts = Counter(record.modality for record in records if parts[record.id] == part)
+        lines.append(f"  {part}: {counts.total()} (" + ", ".join(f"{counts[name]} {name}" for name in MODALITIES) + ")")
+    across = divided(parts, group)
+    if across:
+        lines.append(f"  the list divides {len(across)} groups among the parts: val and test are easier for it")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from dvclive import Live
 from lightning_fabric import Fabric
+
 from nuclei import checkpoint, files, search
 from nuclei.crops import Crops
 from nuclei.errors import run
@@ -67,7 +68,7 @@ def make_fabric(params: Params) -> Fabric:
 
 
 def decides(params: Params) -> object:
-    return [params.seed, params.epochs, asdict(params.train)]  # type: ignore[call-overload]
+    return [params.seed, params.epochs, asdict(params.train)]
 
 
 def inputs(records: list[Record]) -> list[Path]:
@@ -103,7 +104,7 @@ def log(live: Live, row: Row) -> None:
 def tune(segmenter: Segmenter, records: list[Record], params: Params) -> list[Row]:
     """Search the thresholds on stored predictions and give the model the best; return all that was tried."""
     with TemporaryDirectory(prefix="nuclei-") as folder:
-        images = []
+        images: list[tuple[Path, Path]] = []
         for record in track(records, what="predictions for the search", total=len(records)):
             stored = Path(folder) / f"{len(images)}.npy"
             np.save(stored, segmenter.maps(read_rgb(image_path(PREPARED, record.id))).astype(np.float16))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
 from nuclei import files, params
 from nuclei.images import write_labels, write_rgb
 from nuclei.records import COLUMNS, Record, image_path, label_path

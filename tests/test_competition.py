@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+
 from nuclei.competition import download_competition_file
 from nuclei.errors import InputError
 

@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_params, write_prepared
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.measure import label as connected
+
+from conftest import write_params, write_prepared
 from nuclei.augment import augmentation, window_px
 from nuclei.crops import Crops, draw, image_weights
 from nuclei.instances import TARGETS, relabel
 from nuclei.params import Augment, Params
 from nuclei.records import Record
-from skimage.measure import label as connected
 
 ALL_ON = Augment(scale=0.4, rotate=1, elastic=1, gray=0.5, invert=0.5, shuffle=0.5, blur=1, noise=1, light=1)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from nuclei import download as module
 from nuclei.download import discard, download
 from nuclei.errors import InputError

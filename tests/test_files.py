@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from nuclei import files
 from nuclei.errors import InputError
 
@@ -59,7 +60,7 @@ def test_json_that_can_not_be_read_says_so(text: str | None, problem: str, tmp_p
 
 
 def test_rows_come_back_as_written(tmp_path: Path) -> None:
-    rows = [{"id": "ä, \"b\"", "n": "1"}, {"id": "", "n": "2"}]
+    rows = [{"id": 'ä, "b"', "n": "1"}, {"id": "", "n": "2"}]
     files.write_rows(tmp_path / "a.csv", ["id", "n"], rows)
     assert files.read_rows(tmp_path / "a.csv", ["id"], "") == rows
 

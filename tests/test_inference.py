@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
+
 from nuclei.inference import _starts, predict_maps
 from nuclei.model import MEAN, STD
-from torch import Tensor, nn
 
 
 class Echo(nn.Module):
@@ -26,7 +29,12 @@ class Echo(nn.Module):
 
 def predict(rgb: np.ndarray, tile_px: int = 64, overlap_px: int = 16, flips: bool = False) -> np.ndarray:
     return predict_maps(
-        Echo(), rgb, tile_px=tile_px, overlap_px=overlap_px, flips=flips, precision=torch.float32  # type: ignore[arg-type]
+        Echo(),
+        rgb,
+        tile_px=tile_px,
+        overlap_px=overlap_px,
+        flips=flips,
+        precision=torch.float32,  # type: ignore[arg-type]
     )
 
 
@@ -44,7 +52,7 @@ def test_tiles_cover_the_image_and_overlap_as_asked(size: int, tile: int, overla
     starts = _starts(size, tile, overlap)
     assert starts[0] == 0
     assert starts[-1] + tile >= size
-    assert all(later - earlier <= tile - overlap for earlier, later in zip(starts, starts[1:], strict=False))
+    assert all(later - earlier <= tile - overlap for earlier, later in pairwise(starts))
     assert starts[-1] + tile == size or len(starts) == 1
 
 

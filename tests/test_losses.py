@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from nuclei.instances import TARGETS
 from nuclei.losses import DiceBCELoss, instance_loss
 

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from nuclei import matching, overlays
 from PIL import ImageColor
 from scipy import ndimage
+
+from nuclei import matching, overlays
 
 SMALL_MAPS = arrays(np.uint16, (9, 11), elements=st.integers(0, 5))
 STAGES = Path(__file__).resolve().parents[1] / "stages"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nuclei.errors import InputError
 from nuclei.packing import check_archive, fingerprint, members, write_archive
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+
+from conftest import ROOT
 from nuclei import params
 from nuclei.errors import InputError
 

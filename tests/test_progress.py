@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from nuclei import progress
 from nuclei.progress import track, track_bytes
 

@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from nuclei.errors import InputError
 from nuclei.sources import COMPETITION, KEYWORDS, TEST, TRAIN, describe, kind, locate, outer_repository, parts
 

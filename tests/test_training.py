@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from conftest import ROOT, run_script, write_params, write_prepared
 
 OUTPUTS = ("data/model/unet_final_model.pth", "data/model/instance_head.pth", "data/model/model.json")
@@ -104,7 +105,9 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(workspace: Path) -> None:
     before = digests(workspace)
-    write_params(workspace, train={"learning_rate": 1e18, "optimizer": "sgd", "gradient_clip": 1e30, "schedule": "constant"})
+    write_params(
+        workspace, train={"learning_rate": 1e18, "optimizer": "sgd", "gradient_clip": 1e30, "schedule": "constant"}
+    )
     done = run_script("train", workspace)
     assert done.returncode == 1
     assert "the loss is no longer finite: epoch" in done.stderr

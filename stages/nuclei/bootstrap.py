@@ -3,8 +3,9 @@
 Images are drawn with replacement, as many as there are; nuclei or pixels of one image are not independent and stay
 together. The interval is the percentile interval (Efron and Tibshirani, 1993), expanded for small samples
 (Hesterberg, 2015, doi:10.1080/00031305.2015.1089789): a bootstrap sees a variance that is too small by (n - 1) / n and
-knows no t distribution. Over skewed scores like Dice it holds the mean in 90 % of samples of 7 images, 95 % of 14 and
-94 % of 67, where the plain percentile interval has 84, 92 and 94 % and BCa 85, 93 and 94 % (2,400 simulations).
+knows no t distribution. Over skewed scores like Dice, drawn from beta(8, 1.2), it held the mean in 92 % of samples of
+7 images, 93 % of 14 and 94 % of 67; the plain percentile interval did in 86, 90 and 94 %, BCa in 88, 90 and 94 %
+(3,000 simulations of each).
 """
 
 from __future__ import annotations

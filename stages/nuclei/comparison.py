@@ -230,8 +230,9 @@ def _snapshot(name: str, text: Any) -> Snapshot:
     where = f"{{}} of {name}".format
     try:
         metrics = json.loads(text(METRICS))
-        if not all(isinstance(section, dict) for section in metrics.values()):
-            raise ValueError("it has no sections val and test")
+        values = [value for section in metrics.values() for value in section.values()]
+        if not all(value is None or isinstance(value, int | float) for value in values):
+            raise ValueError("a metric is not a number")
     except (AttributeError, ValueError) as error:
         raise InputError("the metrics can not be read", file=where(METRICS), got=error) from None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -114,7 +115,7 @@ def _window(
     small = small + (1 if labels[inside].all() else 0)  # without background the smallest label is a nucleus
     down, right = (max(side - size, 0) for size in labels.shape)
     padding = (down // 2, down - down // 2, right // 2, right - right // 2)
-    mirrored = [
+    mirrored: list[Any] = [
         cv2.copyMakeBorder(np.ascontiguousarray(part), *padding, cv2.BORDER_REFLECT_101)
         for part in (rgb[inside], small.reshape(labels[inside].shape).astype(np.uint16))
     ]

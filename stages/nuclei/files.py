@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ def replacing(target: str | Path) -> Iterator[Path]:
         yield temporary
         if temporary.is_dir():
             remove(target)  # a folder can not be renamed over another
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         remove(temporary)
 

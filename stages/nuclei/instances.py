@@ -236,8 +236,7 @@ def _followed(flows: Floats, inside: Mask, thresholds: Thresholds) -> Labels:
 
 
 def _blurred(image: Floats, sigma_px: float) -> Floats:
-    blurred: Floats = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_px)
-    return blurred
+    return cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_px).astype(np.float32, copy=False)
 
 
 def _disc(radius_px: int) -> NDArray[np.uint8]:
@@ -257,7 +256,8 @@ def _edge_distance(pieces: Labels) -> Floats:
     if inner.all():  # one nucleus, or none, fills the image: there is no edge to measure from
         return np.where(pieces > 0, np.float32(0.5), np.float32(0))
     to_outermost = cv2.distanceTransform(inner.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.where(pieces > 0, to_outermost + np.float32(0.5), np.float32(0))
+    distance = to_outermost.astype(np.float32, copy=False) + np.float32(0.5)
+    return np.where(pieces > 0, distance, np.float32(0))
 
 
 def _depth(pieces: Labels) -> Floats:

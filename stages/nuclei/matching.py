@@ -1,10 +1,10 @@
 """Scores of instances: which predicted nucleus is which true one, and what follows from it.
 
 Two instances match when the intersection over union (IoU) of their pixels reaches a threshold: IoU >= t, as in
-StarDist and COCO. At t > 0.5 no instance has two partners. At 0.5 exactly it may: each partner
-then holds at least half of it, and as partners are disjoint, two of them halve it without a pixel to spare, and have
-no other partner themselves. So one of the two is taken, which makes a largest one-to-one matching at every threshold,
-and no assignment problem has to be solved. Thresholds are compared in whole numbers, so that 3/5 reaches 0.60.
+StarDist and COCO. At t > 0.5 no instance has two partners. At 0.5 exactly it may: each partner then holds at least
+half of it, and as partners are disjoint, two of them halve it without a pixel to spare, and have no other partner
+themselves. So one of the two is taken, which makes a largest one-to-one matching at every threshold, and no
+assignment problem has to be solved. Thresholds are compared in whole numbers, so that 3/5 reaches 0.60.
 
 Edge cases: without true and predicted nuclei every score is NaN, as there is nothing to score; with only one of the
 two AP, PQ, RQ and AJI are 0. SQ is NaN without a match. One pixel is an instance like any other.

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Literal
+from typing import Any, Literal
 
 import segmentation_models_pytorch as smp
 import torch
@@ -55,8 +55,9 @@ class NucleusNet(nn.Module):
     ) -> None:
         super().__init__()
         self.activate = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}[activation]
-        self.unet = _unet(arch, encoder_name, encoder_weights)
-        convolution, upsampling, _ = self.unet.segmentation_head
+        unet: Any = _unet(arch, encoder_name, encoder_weights)
+        self.unet = unet
+        convolution, upsampling, _ = unet.segmentation_head
         self.instance_head: nn.Module | None = None
         if map_channels:
             self.instance_head = nn.Sequential(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ def stretch(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8
     cumulative = np.cumsum(counts) / rgb.size * 100
     bottom, top = (float(np.searchsorted(cumulative, percentile)) for percentile in (low, high))
     table = (np.arange(256) - bottom) / max(top - bottom, 1) * 255
-    return cv2.LUT(rgb, np.clip(np.rint(table), 0, 255).astype(np.uint8))
+    return np.clip(np.rint(table), 0, 255).astype(np.uint8)[rgb]
 
 
 def to_tensor(rgb: NDArray[np.uint8]) -> Tensor:

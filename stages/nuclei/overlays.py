@@ -7,6 +7,7 @@ else asks for them together. An image is (H, W, 3) uint8, a label map (H, W) uin
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,10 +106,10 @@ def errors_layer(truth: Labels, predicted: Labels, of_truth: Verdicts, of_predic
     layer = np.zeros((*truth.shape, 4), dtype=np.uint8)
     true_edge, predicted_edge = contours(truth), contours(predicted)
 
-    def true(kind: str) -> NDArray[np.bool_]:  # (H, W): where true nuclei of this verdict are
+    def true(kind: str) -> Any:  # (H, W) bool: where true nuclei of this verdict are
         return (of_truth == kind)[truth]
 
-    def guessed(kind: str) -> NDArray[np.bool_]:
+    def guessed(kind: str) -> Any:  # and predicted ones
         return (of_predicted == kind)[predicted]
 
     merged = guessed("merged")

@@ -13,8 +13,8 @@ from nuclei.images import read_labels
 from nuclei.instances import Thresholds, label
 from nuclei.matching import match
 from nuclei.parallel import ordered_map
-from nuclei.progress import track
 from nuclei.params import Train
+from nuclei.progress import track
 
 COLUMNS = ["foreground", "seed", "min_area_px", "map"]
 

@@ -58,7 +58,7 @@ class Segmenter:
 
     def __init__(self, net: NucleusNet, settings: Settings, *, device: str = "cpu") -> None:
         self.settings, self.device = settings, device
-        self.net = net.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = net.eval().to(device).to(memory_format=torch.channels_last)
 
     @classmethod
     def load(cls, folder: str | Path = FOLDER, *, device: str = "auto") -> Segmenter:
@@ -88,11 +88,11 @@ class Segmenter:
         torch.save(_plain(self.net.unet), folder / WEIGHTS)
         if self.net.instance_head is not None:
             torch.save(_plain(self.net.instance_head), folder / HEAD_WEIGHTS)
-        files.write_json(folder / SETTINGS, asdict(self.settings))  # type: ignore[call-overload]
+        files.write_json(folder / SETTINGS, asdict(self.settings))
 
     def use(self, thresholds: Thresholds) -> None:
         """Label with these thresholds from now on."""
-        self.settings = replace(self.settings, **asdict(thresholds))  # type: ignore[call-overload, type-var]
+        self.settings = replace(self.settings, **asdict(thresholds))
 
     def maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict (1 + C, H, W) float32: the foreground's probability, then the second head's maps."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class Training:
     ) -> None:
         self.crops, self.settings, self.train, self.fabric, self.checkpoint = crops, settings, train, fabric, checkpoint
         self.steps_per_epoch = math.ceil(crops.per_epoch / train.batch_size)
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
         optimizer = _optimizer(net, train)
         self.schedule = _schedule(optimizer, train, self.steps_per_epoch * crops.epochs)
         self.net, self.optimizer = fabric.setup(net, optimizer)
@@ -85,18 +85,22 @@ class Training:
                     unit="step",
                 )
             ]
-            averaged = self.average.module
             row = {
                 "epoch": epoch,
                 "train_loss": float(np.mean(losses)),
-                **validate(Segmenter(averaged, self.settings, device=self.fabric.device.type), validation, self),
+                **validate(self._segmenter(), validation, self),
                 "learning_rate": self.schedule.get_last_lr()[0],
             }
             self._keep(row)
             log(row)
             print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
         self.average.module.load_state_dict(self.best)
-        return Segmenter(self.average.module, self.settings, device=self.fabric.device.type)
+        return self._segmenter()
+
+    def _segmenter(self) -> Segmenter:
+        """The averaged weights, in use."""
+        averaged = cast(NucleusNet, self.average.module)
+        return Segmenter(averaged, self.settings, device=self.fabric.device.type)
 
     def _step(self, batch: Sequence[Tensor], epoch: int) -> float:
         image, foreground, maps, weight = batch
