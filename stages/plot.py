@@ -51,8 +51,8 @@ def images(id: str) -> tuple[Rgb, Labels, Labels]:
         raise InputError(
             "a prediction has another size than its image",
             file=label_path(PREDICTIONS, id),
-            got=predicted.shape,
-            expected=truth.shape,
+            got="{} x {}".format(*predicted.shape),
+            expected="{} x {}".format(*truth.shape),
             fix=REMAKE,
         )
     return rgb, truth, predicted

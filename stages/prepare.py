@@ -25,7 +25,8 @@ from nuclei.records import COLUMNS, UNLABELLED_COLUMNS
 from nuclei.unpacking import Prepared, Row, Task, opened, prepare_one
 
 RAW, PREPARED, UNLABELLED = Path("data/raw"), Path("data/prepared"), Path("data/unlabelled")
-IMAGES_PER_WORKER = 8  # to start another worker for fewer would take longer than it saves
+IMAGE_S, MASK_S = 0.01, 0.001  # about what one takes
+WORKER_S = 3.0  # work for which another process is worth its start
 
 
 def main(workers: int | None = None) -> None:
@@ -76,8 +77,9 @@ def prepared(
     archive: Path, found: list[Sample], folder: Path, params: Prepare, workers: int | None
 ) -> Iterator[Prepared]:
     """Write every sample, on all cores, and yield what is known of each, in the order of their ids."""
-    tasks = (Task(archive, sample, folder, params) for sample in found)
-    results = ordered_map(prepare_one, tasks, workers=min(workers or cores(), 1 + len(found) // IMAGES_PER_WORKER))
+    work_s = IMAGE_S * len(found) + MASK_S * sum(len(sample.masks) for sample in found)
+    workers = min(workers or cores(), 1 + int(work_s / WORKER_S))
+    results = ordered_map(prepare_one, (Task(archive, sample, folder, params) for sample in found), workers=workers)
     yield from track(results, what="prepare", total=len(found))
 
 

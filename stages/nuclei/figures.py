@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
+from PIL import Image
 
 from nuclei.tables import METRICS, Reports, Table
 
@@ -95,7 +96,7 @@ def render(figure: Callable[[Reports], Drawing], reports: Reports, *, dpi: int, 
         drawing.figure.savefig(
             buffer, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True}
         )
-    width, height = (int(inches * dpi) for inches in drawing.figure.get_size_inches())
+    width, height = Image.open(buffer).size
     return Picture(figure.__name__, drawing.title, drawing.alt, buffer.getvalue(), width, height)
 
 

@@ -265,7 +265,7 @@ def _depth(pieces: Labels) -> Floats:
     distance = _edge_distance(pieces)
     deepest = np.full(pieces.max() + 1, 0.5, np.float32)
     np.maximum.at(deepest, pieces.ravel(), distance.ravel())
-    return distance / deepest[pieces]
+    return (distance / deepest[pieces]).astype(np.float32, copy=False)
 
 
 def _encode_border(labels: Labels) -> Floats:

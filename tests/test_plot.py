@@ -1,0 +1,101 @@
+"""The script: from reports to figures and a page, the same bytes every time."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import conftest
+import made_up
+from nuclei.images import write_labels
+
+
+@pytest.fixture(scope="module")
+def plotted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = made_up.finished_run(tmp_path_factory.mktemp("plot"), images=12, side_px=64)
+    done = conftest.run_script("plot", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def run(plotted: Path, tmp_path: Path) -> Path:
+    """A copy without what the script wrote, that a test may break."""
+    shutil.copytree(plotted, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/reports/figures")
+    (tmp_path / "run/reports/index.html").unlink()
+    return tmp_path / "run"
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    written = [folder / "reports/index.html", *sorted((folder / "reports/figures").iterdir())]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
+
+
+def refused(folder: Path) -> str:
+    """What the script says when it refuses to run; it wrote nothing."""
+    done = conftest.run_script("plot", folder)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.startswith("error: "), done.stderr
+    assert not (folder / "reports/index.html").exists()
+    assert not list((folder / "reports").glob(".*.part"))
+    return done.stderr
+
+
+def test_the_script_writes_the_page_and_every_figure(plotted):
+    names = set(hashes(plotted))
+    assert {"index.html", "roc.png", "confusion.png", "worst.png", "median.png", "best.png", "modalities.png"} <= names
+
+
+def test_the_same_reports_give_the_same_bytes_in_another_folder_language_and_hour(plotted, run):
+    done = conftest.run_script("plot", run, PYTHONHASHSEED="7", TZ="Asia/Tokyo", LC_ALL="de_DE.UTF-8", MPLBACKEND="svg")
+    assert done.returncode == 0, done.stderr
+    assert hashes(run) == hashes(plotted)
+
+
+def test_a_figure_that_is_no_longer_drawn_does_not_stay(run):
+    (run / "reports/figures").mkdir()
+    (run / "reports/figures/old.png").write_bytes(b"old")
+    assert conftest.run_script("plot", run).returncode == 0
+    assert not (run / "reports/figures/old.png").exists()
+
+
+def test_a_missing_report_ends_in_one_error(run):
+    (run / "reports/roc.csv").unlink()
+    assert "roc.csv" in refused(run)
+
+
+def test_a_damaged_report_ends_in_one_error(run):
+    path = run / "reports/per_image.csv"
+    path.write_text(path.read_text().replace("0.", "O.", 1))
+    assert "not a number" in refused(run)
+
+
+def test_a_missing_prediction_ends_in_one_error(run):
+    shutil.rmtree(run / "data/predictions/labels")
+    assert "missing" in refused(run)
+
+
+def test_a_prediction_of_another_size_ends_in_one_error(run):
+    for path in (run / "data/predictions/labels").iterdir():
+        write_labels(path, np.zeros((8, 8), np.uint16))
+    message = refused(run)
+    assert "another size" in message
+    assert "8 x 8" in message
+
+
+def test_an_unknown_source_ends_in_one_error(run):
+    (run / "data/source.json").write_text('{"kind": "elsewhere"}')
+    assert "the data source is unknown" in refused(run)
+
+
+def test_the_script_imports_no_torch():
+    code = "import sys; sys.argv = ['plot']; import plot; assert 'torch' not in sys.modules"
+    done = conftest.subprocess.run(
+        [conftest.sys.executable, "-c", code], cwd=made_up.ROOT / "stages", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
