@@ -1,7 +1,6 @@
 # make          set up .venv and run the pipeline
 # make test     set up the same and run the tests
-# make verify   run the pipeline in two fresh clones and compare every byte
-# make bench    speed and memory, measured side by side
+# make check    the linter and the type checker
 # make lock     compile requirements.txt again after a change of requirements.in
 
 PYTHON ?= python3
@@ -11,7 +10,7 @@ PIP := "$(VENV)/bin/python" -m pip install --disable-pip-version-check --quiet -
 COMPILE := "$(VENV)/bin/python" -m uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: all setup setup-tests test check bench verify lock
+.PHONY: all setup setup-tests test check lock
 
 all: setup
 	$(RUN) dvc repro
@@ -36,12 +35,6 @@ check: setup-tests
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
-
-bench: setup-tests
-	$(RUN) python tests/benchmarks/bench.py
-
-verify: setup
-	$(RUN) python tests/benchmarks/verify.py
 
 lock: setup-tests
 	$(COMPILE) requirements.in -o requirements.txt

@@ -50,7 +50,7 @@ def numbers(text: str, name: str) -> tuple[list[dict[str, str]], Columns]:
         raise InputError("the per-image table lacks columns", file=name, got=", ".join(missing), fix=fix)
     for column in NUMBERS:
         try:
-            columns[column] = np.array([float(row[column] or "nan") for row in rows])
+            columns[column] = np.array([float("nan" if row[column] == "" else row[column]) for row in rows])
         except (TypeError, ValueError) as error:
             raise InputError(f"the per-image table has a wrong cell in {column}", file=name, got=error) from None
     return rows, columns

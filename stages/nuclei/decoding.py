@@ -40,19 +40,26 @@ def decoded(data: bytes, name: str, max_px: int, *, look_up: bool) -> NDArray[An
     if not data:
         raise InputError("an image file is empty", file=name)
     try:
-        if data.startswith(PNG):
-            return _decoded_png(data, name, max_px, look_up)
-        if data.startswith(TIFF):
-            with _quiet():
-                return _decoded_tiff(data, name, max_px, look_up)
-        if data.startswith(JPEG):
-            return _decoded_pillow(JpegImagePlugin.JpegImageFile, data, name, max_px, look_up)
-        if data.startswith(BMP):
-            return _decoded_pillow(BmpImagePlugin.BmpImageFile, data, name, max_px, look_up)
-    except (InputError, KeyboardInterrupt):
+        pixels = _decoded(data, name, max_px, look_up)
+        if pixels.ndim not in (2, 3) or 0 in pixels.shape or (pixels.ndim == 3 and not 2 <= pixels.shape[2] <= 4):
+            raise ValueError(f"it gives values of shape {pixels.shape}")
+    except InputError:
         raise
     except Exception as error:  # on damaged bytes the decoders raise nearly anything
         raise InputError("an image can not be decoded: it is damaged", file=name, got=error) from None
+    return pixels
+
+
+def _decoded(data: bytes, name: str, max_px: int, look_up: bool) -> NDArray[Any]:
+    if data.startswith(PNG):
+        return _decoded_png(data, name, max_px, look_up)
+    if data.startswith(TIFF):
+        with _quiet():
+            return _decoded_tiff(data, name, max_px, look_up)
+    if data.startswith(JPEG):
+        return _decoded_pillow(JpegImagePlugin.JpegImageFile, data, name, max_px, look_up)
+    if data.startswith(BMP):
+        return _decoded_pillow(BmpImagePlugin.BmpImageFile, data, name, max_px, look_up)
     got = f"a file that starts with {data[:8]!r}"
     raise InputError("a file is not an image", file=name, got=got, expected="PNG, TIFF, JPEG or BMP")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -67,7 +68,7 @@ def _text(block: Block) -> str:
     if isinstance(block, Heading):
         return f"{block.text}\n{'=-'[block.level > 1] * len(block.text)}"
     if isinstance(block, Sentence):
-        return block.text
+        return textwrap.fill(block.text, 100, break_long_words=False, break_on_hyphens=False)
     lines = [block.header, *block.rows]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     aligned = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]

@@ -1,0 +1,277 @@
+"""The comparison of two revisions, run as users run it, in a small git repository."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nuclei import aggregate, comparison, files
+from nuclei.aggregate import COLUMNS, NUMBERS
+
+SCRIPT = Path(__file__).resolve().parent.parent / "stages" / "compare.py"
+IMAGES = [f"image{number:02}" for number in range(30)]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def compare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
+
+
+def compared(folder: Path, base: str, head: str | None = None) -> dict[str, Any]:
+    """What --json prints, without the start of another Python."""
+    other = comparison.read_revision(head, folder) if head else comparison.read_working_tree(folder)
+    found: dict[str, Any] = asdict(comparison.compare(comparison.read_revision(base, folder), other))
+    return found
+
+
+def report(folder: Path, better: float = 0.0, *, images: list[str] = IMAGES, **params: Any) -> None:
+    """Write reports of a val part: pixels, nuclei and scores that `better` moves, some images more than others."""
+    rng, rows = np.random.default_rng(0), []
+    for name in images:
+        number = int(name[5:])
+        quality = float(np.clip(0.6 + rng.normal(0, 0.1) + better * (1 + 0.3 * np.sin(number)), 0, 1))
+        tp, found = round(1000 * quality), round(50 * quality)
+        row = dict.fromkeys(NUMBERS, 0.0)
+        row |= {"height": 50, "width": 50, "tp": tp, "fn": 1000 - tp, "fp": 100, "tn": 1400}
+        row |= {"nuclei": 50, "nuclei_predicted": 50, "splits": 50 - found, "count_error": 50 - found}
+        row |= {column: found for column in aggregate.TP_COLUMNS}
+        row |= dict.fromkeys(["dice", "iou", "map", "ap50", "ap75", "pq", "sq", "rq", "aji"], round(quality, 6))
+        rows.append({"id": name, "part": "val", "modality": "tissue", **row})
+    files.write_rows(folder / "reports/per_image.csv", COLUMNS, rows)
+    _, columns = aggregate.numbers((folder / "reports/per_image.csv").read_text(), "")
+    metrics = aggregate.rounded(aggregate.metrics(columns)) | {"auc": 0.9 + better, "images": len(rows), "nuclei": 1}
+    files.write_json(folder / "reports/metrics.json", {"val": metrics})
+    values = {"epochs": 5, "train": {"learning_rate": 0.001, "augment": {"blur": 0.2}}} | params
+    (folder / "params.yaml").write_text(json.dumps(values))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The branch `main`, a commit that is better, one that is worse, and an experiment named warm-bear."""
+    git(tmp_path, "init", "-q", "-b", "main")
+    states = {"main": {}, "better": {"better": 0.05, "epochs": 9}, "worse": {"better": -0.05}}
+    for name, change in states.items():
+        report(tmp_path, **change)
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", name)
+        git(tmp_path, "tag", f"the-{name}")
+    git(tmp_path, "reset", "-q", "--hard", "the-main")
+    baseline = git(tmp_path, "rev-parse", "the-main")
+    git(tmp_path, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/warm-bear", "the-better")
+    git(tmp_path, "update-ref", "refs/exps/exec/EXEC_HEAD", "the-worse")
+    return tmp_path
+
+
+def verdicts(found: dict[str, Any]) -> dict[str, str]:
+    (part,) = found["parts"]
+    return {row["metric"]: row["verdict"] for row in part["metrics"]}
+
+
+def test_what_changed_is_called_better_whichever_way_the_metric_goes(repository: Path) -> None:
+    found = verdicts(compared(repository, "the-main", "the-better"))
+    assert {found[name] for name in ("dice", "dice_pooled", "recall", "map", "map_pooled", "pq")} == {"better"}
+    assert {found[name] for name in ("splits", "count_error")} == {"better"}
+    assert found["merges"] == "no difference shown"
+    assert found["auc"] == "no interval"
+    back = verdicts(compared(repository, "the-better", "the-main"))
+    assert {back[name] for name in ("dice", "map_pooled", "splits", "count_error")} == {"worse"}
+
+
+def test_a_paired_difference_shows_what_separate_intervals_would_hide(repository: Path) -> None:
+    report(repository, 0.004)
+    (part,) = compared(repository, "the-main")["parts"]
+    dice = next(row for row in part["metrics"] if row["metric"] == "dice")
+    assert dice["verdict"] == "better"  # 0.004, where the images differ by 0.1 among themselves
+    assert dice["low"] < dice["difference"] < dice["high"]
+    assert dice["difference"] == pytest.approx(dice["head"] - dice["base"], abs=2e-6)
+    assert dice["high"] - dice["low"] < 0.003
+
+
+def test_the_working_tree_is_the_head_that_is_left_out(repository: Path) -> None:
+    assert set(verdicts(compared(repository, "HEAD")).values()) == {
+        "no difference shown",
+        "no interval",
+    }
+    report(repository, 0.05)
+    found = json.loads(compare(repository, "HEAD", "--json").stdout)
+    assert verdicts(found)["dice"] == "better"
+    assert found["head"] == "the working tree"
+
+
+def test_experiments_are_found_by_name(repository: Path) -> None:
+    by_name = compared(repository, "main", "warm-bear")
+    by_tag = compared(repository, "main", "the-better")
+    assert by_name["head"].startswith("warm-bear (")
+    assert by_name["parts"] == by_tag["parts"]
+
+
+def test_a_name_that_two_experiments_have_is_an_error(repository: Path) -> None:
+    other = git(repository, "rev-parse", "the-worse")
+    git(repository, "update-ref", f"refs/exps/{other[:2]}/{other[2:]}/warm-bear", "the-worse")
+    found = compare(repository, "main", "warm-bear")
+    assert found.returncode == 1
+    assert "2 experiments have the name warm-bear" in found.stderr
+    assert other[:9] in found.stderr
+
+
+def test_changed_parameters_are_listed_by_their_dotted_names(repository: Path) -> None:
+    train = {"learning_rate": 0.01, "augment": {"blur": 0.2}, "new": [1, 2]}
+    report(repository, train=train)
+    changes = compared(repository, "the-better")["parameters"]
+    assert changes == [
+        {"parameter": "epochs", "base": "9", "head": "5"},
+        {"parameter": "train.learning_rate", "base": "0.001", "head": "0.01"},
+        {"parameter": "train.new", "base": None, "head": "[1, 2]"},
+    ]
+
+
+def test_the_images_that_lost_and_gained_most_are_listed_in_order(repository: Path) -> None:
+    (part,) = compared(repository, "the-main", "the-better")["parts"]
+    gained = [row["map_difference"] for row in part["gained"]]
+    assert part["lost"] == []
+    assert len(gained) == 10
+    assert gained == sorted(gained, reverse=True)
+    (back,) = compared(repository, "the-better", "the-main")["parts"]
+    assert [row["id"] for row in back["lost"]] == [row["id"] for row in part["gained"]]
+
+
+def test_other_images_are_told_and_only_common_ones_compared(repository: Path) -> None:
+    report(repository, images=[*IMAGES[2:], "image88", "image89", "image90"])
+    found = compare(repository, "HEAD")
+    assert "NOT SCORED ON THE SAME IMAGES: 2 only in base, 3 only in head." in " ".join(found.stdout.split())
+    (part,) = compared(repository, "HEAD")["parts"]
+    assert (part["images"], part["only_base"], part["only_head"], part["changed"]) == (28, 2, 3, 0)
+    auc = next(row for row in part["metrics"] if row["metric"] == "auc")
+    assert (auc["difference"], auc["verdict"]) == (None, "not comparable")
+
+
+def test_images_whose_truth_changed_are_not_compared(repository: Path) -> None:
+    path = repository / "reports/per_image.csv"
+    rows = files.read_rows(path, COLUMNS, fix="")
+    rows[3]["fn"] = str(float(rows[3]["fn"]) + 1)
+    files.write_rows(path, COLUMNS, rows)
+    (part,) = compared(repository, "HEAD")["parts"]
+    assert (part["images"], part["changed"]) == (29, 1)
+    assert "1 with another truth" in compare(repository, "HEAD").stdout
+
+
+def test_no_image_in_common_leaves_nothing_to_compare(repository: Path) -> None:
+    report(repository, images=["image50", "image51"])
+    found = compare(repository, "HEAD", "--fail-on", "worse")
+    assert found.returncode == 0
+    assert "Nothing can be compared." in found.stdout
+
+
+def test_one_image_in_common_has_no_interval(repository: Path) -> None:
+    report(repository, 0.1, images=IMAGES[:1])
+    assert set(verdicts(compared(repository, "HEAD")).values()) == {"no interval", "not comparable"}
+
+
+def test_fail_on_worse_fails_only_then(repository: Path) -> None:
+    assert compare(repository, "the-main", "the-better", "--fail-on", "worse").returncode == 0
+    assert compare(repository, "the-main", "the-worse").returncode == 0
+    found = compare(repository, "the-main", "the-worse", "--fail-on", "worse")
+    assert found.returncode == 1
+    assert found.stderr.startswith("worse: val.dice, ")
+    assert "Difference is head minus base" in " ".join(found.stdout.split())
+
+
+@pytest.mark.parametrize("revision", ["nowhere", "--help-me", "", "EXEC_HEAD"])
+def test_a_bad_revision_is_one_clear_error(repository: Path, revision: str) -> None:
+    found = compare(repository, "--json", "--", revision)
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert "error: there is no such revision" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_revision_without_reports_is_an_error(repository: Path) -> None:
+    git(repository, "rm", "-q", "--cached", "reports/per_image.csv")
+    git(repository, "commit", "-q", "-m", "without")
+    found = compare(repository, "HEAD", "the-main")
+    assert found.returncode == 1
+    assert "the revision HEAD has no reports/per_image.csv" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "message"),
+    [
+        ("reports/metrics.json", "{", "the metrics can not be read"),
+        ("reports/metrics.json", '{"val": {"dice": "good"}}', "the metrics can not be read"),
+        ("reports/metrics.json", "[1]", "the metrics can not be read"),
+        ("reports/per_image.csv", "id,part\n", "the per-image table lacks columns"),
+        ("params.yaml", "a: [", "the parameters are not valid YAML"),
+    ],
+)
+def test_a_damaged_report_is_one_clear_error(repository: Path, file: str, text: str, message: str) -> None:
+    (repository / file).write_text(text)
+    found = compare(repository, "HEAD")
+    assert found.returncode == 1
+    assert message in found.stderr
+    assert f"{file} of the working tree" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_a_missing_report_and_no_repository_are_errors(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (repository / "reports/metrics.json").unlink()
+    assert "a report is missing" in compare(repository, "HEAD").stderr
+    assert "git can not read this folder" in compare(tmp_path_factory.mktemp("no repository"), "HEAD").stderr
+
+
+def test_a_project_in_a_subfolder_of_its_repository_is_compared(tmp_path: Path) -> None:
+    project = tmp_path / "with space"
+    project.mkdir()
+    git(tmp_path, "init", "-q")
+    report(project)
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "one")
+    assert compare(project, "HEAD").returncode == 0
+
+
+def test_every_format_says_the_same(repository: Path) -> None:
+    text, markdown, page = (
+        compare(repository, "the-main", "the-better", *how).stdout for how in ([], ["--md"], ["--html"])
+    )
+    for output in (text, markdown, page):
+        for said in ("dice_pooled", "splits (lower is better)", "no difference shown", "epochs", IMAGES[1]):
+            assert said in output
+    assert "| metric | base | head | difference | 95 % interval | verdict |" in markdown
+    assert page.startswith("<!doctype html>")
+    assert '<tr class="better"><td>dice</td>' in page
+    HTMLParser().feed(page)
+
+
+def test_the_same_revisions_always_compare_alike(repository: Path) -> None:
+    printed = json.loads(compare(repository, "the-main", "the-better", "--json").stdout)
+    assert printed == compared(repository, "the-main", "the-better")
+
+
+def test_an_answer_comes_within_two_seconds_and_without_slow_imports(repository: Path) -> None:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        compare(repository, "the-main", "the-better")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 2
+    code = (
+        f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import compare; "
+        "print(sorted({'torch', 'pandas', 'sklearn', 'cv2', 'pydantic', 'scipy.stats', 'dvc'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,182 @@
+"""dvc.yaml says what the code does, and the pipeline runs from a fresh clone to the page."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+from nuclei.sources import KEYWORDS
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
+LIBRARY = ROOT / "stages/nuclei"
+SMALL = {
+    "fetch": {"sample_images": 14, "sample_unlabelled": 2},
+    "train": {"encoder_name": "resnet18", "crop_px": 64, "search_seed": [0.5], "search_min_area_px": [10]},
+    "evaluate": {"device": "cpu", "bootstrap_resamples": 200},
+    "plot": {"dpi": 60, "gallery_images": 1},
+}
+
+
+def imported(script: Path) -> set[str]:
+    """The modules of nuclei that a script imports, itself or through another of them."""
+    found: set[str] = set()
+    todo = [script]
+    while todo:
+        for node in ast.walk(ast.parse(todo.pop().read_text())):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("nuclei"):
+                continue
+            package = node.module == "nuclei"
+            names = {alias.name for alias in node.names} if package else {str(node.module).split(".")[1]}
+            new = {name for name in names if (LIBRARY / f"{name}.py").exists()} - found
+            found |= new
+            todo += [LIBRARY / f"{name}.py" for name in new]
+    return found
+
+
+def names(entries: list[Any]) -> list[str]:
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_depends_on_every_module_that_it_imports_and_on_no_other(stage: str) -> None:
+    expected = {f"stages/nuclei/{name}.py" for name in {*imported(ROOT / f"stages/{stage}.py"), "__init__"}}
+    found = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") and "nuclei" in dep}
+    assert found == expected
+    assert f"stages/{stage}.py" in STAGES[stage]["deps"]
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "plot"])  # the page shows all of them
+def test_a_stage_declares_the_parameters_that_its_script_reads_and_no_other(stage: str) -> None:
+    tree = ast.parse((ROOT / f"stages/{stage}.py").read_text())
+    read = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in PARAMS:
+            loaded = isinstance(node.value, ast.Call) and getattr(node.value.func, "id", "") == "load"
+            if loaded or getattr(node.value, "id", "") == "params":
+                read.add(node.attr)
+    assert read == set(STAGES[stage]["params"])
+
+
+def test_every_parameter_has_a_stage_and_every_stage_a_description() -> None:
+    declared = {name for stage in STAGES.values() for name in stage["params"]}
+    assert declared == set(PARAMS)
+    assert all(stage["desc"] for stage in STAGES.values())
+
+
+def test_the_users_data_can_not_be_an_output_of_the_pipeline() -> None:
+    outputs = {out for stage in STAGES.values() for out in names(stage.get("outs", []))}
+    listed = next(
+        ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / "stages/source.py").read_text()).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "OUTPUTS"
+    )
+    assert {out for out in outputs if Path(out).suffix == ""} <= set(listed)
+    assert PARAMS["data"] in KEYWORDS
+
+
+def test_no_script_shadows_a_package() -> None:
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")}
+    assert not scripts & sys.stdlib_module_names
+
+
+def test_data_is_not_in_git() -> None:
+    listed = subprocess.run(["git", "ls-files", "data"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert listed.split() in ([], ["data/.gitignore"])
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    """Run dvc in `folder` and return all that it said; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of this repository, its parameters made small, in which the pipeline has run."""
+    folder = tmp_path_factory.mktemp("a clöne with spaces") / "nuclei"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    for name in subprocess.run(
+        ["git", "ls-files", "--modified", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.splitlines():  # what is not committed yet is tested too
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["epochs"] = 1
+    for section, changes in SMALL.items():
+        values[section].update(changes)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    for setting in (("user.name", "Tester"), ("user.email", "tester@example.org")):
+        subprocess.run(["git", "config", *setting], cwd=folder, check=True)
+    dvc(folder, "repro")
+    subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
+    subprocess.run(["git", "commit", "-qm", "Run the pipeline"], cwd=folder, check=True)
+    return folder
+
+
+def test_the_pipeline_runs_from_a_fresh_clone_to_the_page(clone: Path) -> None:
+    metrics = json.loads((clone / "reports/metrics.json").read_text())
+    assert set(metrics) == {"val", "test"}
+    named = (
+        "dice iou dice_pooled iou_pooled precision recall f1 f1_weighted accuracy auc average_precision map ap50 ap75 pq"
+    )
+    for part in metrics.values():
+        assert set(named.split()) <= set(part)
+        assert 0 <= part["auc"] <= 1
+    assert (clone / "reports/index.html").stat().st_size > 10_000
+    assert (clone / "data/submission/submission.csv").read_text().startswith("ImageId,EncodedPixels\n")
+    assert len(list((clone / "data/submission/overlays").iterdir())) == SMALL["fetch"]["sample_unlabelled"]
+
+
+def test_running_it_again_does_nothing_but_look_at_the_source(clone: Path) -> None:
+    said = dvc(clone, "repro")
+    assert [line for line in said.splitlines() if "Running stage" in line] == ["Running stage 'source':"]
+
+
+def test_an_experiment_done_before_comes_from_the_run_cache(clone: Path) -> None:
+    first = dvc(clone, "exp", "run", "-S", "epochs=2", "--name", "one")
+    assert "Running stage 'train'" in first
+    assert "Running stage 'prepare'" not in first
+    subprocess.run(["git", "checkout", "-q", "."], cwd=clone, check=True)
+    dvc(clone, "checkout")
+    second = dvc(clone, "exp", "run", "-S", "epochs=2")
+    assert "Running stage 'train'" not in second
+    assert "one" in dvc(clone, "exp", "show", "--csv")
+
+
+def test_metrics_and_plots_of_two_revisions_can_be_compared(clone: Path) -> None:
+    assert "dice" in dvc(clone, "metrics", "diff", "one", "--all")
+    dvc(clone, "plots", "diff", "one", "--out", "compared")
+    assert (clone / "compared/index.html").stat().st_size > 10_000
+
+
+def test_a_mistyped_value_of_an_experiment_stops_before_any_work(clone: Path) -> None:
+    values = yaml.safe_load((clone / "params.yaml").read_text())
+    values["epochs"] = "abc"
+    broken = clone.parent / "broken"
+    broken.mkdir()
+    (broken / "params.yaml").write_text(yaml.safe_dump(values))
+    done = subprocess.run(
+        [sys.executable, str(clone / "stages/train.py")], cwd=broken, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "epochs: got 'abc'" in done.stderr

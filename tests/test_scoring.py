@@ -1,0 +1,250 @@
+"""Scores of a hand-drawn folder whose numbers are known, and what stops the scoring."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nuclei import aggregate, files
+from nuclei.aggregate import COLUMNS, DIGITS
+from nuclei.errors import InputError
+from nuclei.images import write_labels, write_scores
+from nuclei.metrics import LEVELS
+from nuclei.records import COLUMNS as INDEX_COLUMNS
+from nuclei.records import label_path, score_path
+from nuclei.scoring import score_folder
+
+# id: part, modality, truth, prediction, one row of pixels each
+IMAGES = {
+    "a": ("val", "fluorescence", [1, 1, 1, 1, 0, 0, 2, 2, 0, 0], [1, 1, 1, 1, 0, 0, 2, 0, 0, 0]),
+    "b": ("val", "tissue", [0, 0, 0, 0], [0, 0, 0, 0]),
+    "c": ("val", "tissue", [1, 1, 2, 2, 0, 0], [3, 3, 3, 3, 0, 4]),
+    "d": ("test", "brightfield", [7, 7, 7, 7, 0, 0], [1, 1, 2, 2, 0, 0]),
+}
+REPORTS = [
+    *("metrics.json", "metrics_ci.json", "per_image.csv", "by_group.csv", "classification_report.csv"),
+    *("confusion.csv", "roc.csv", "precision_recall.csv", "ap.csv", "calibration.csv"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    index, split = [], []
+    for name, (part, modality, truth, predicted) in IMAGES.items():
+        labels, guess = np.array([truth], np.uint16), np.array([predicted], np.uint16)
+        write_labels(label_path(tmp_path / "prepared", name), labels)
+        write_labels(label_path(tmp_path / "predictions", name), guess)
+        write_scores(score_path(tmp_path / "predictions", name), np.where(guess > 0, 60_000, 5_000).astype(np.uint16))
+        nuclei = len(set(truth) - {0})
+        values = [name, 1, len(truth), nuclei, float((labels > 0).mean()), modality, f"{name}.png"]
+        index.append(dict(zip(INDEX_COLUMNS, values, strict=True)))
+        split.append({"id": name, "part": part, "group": name})
+    files.write_rows(tmp_path / "prepared/index.csv", INDEX_COLUMNS, index)
+    files.write_rows(tmp_path / "split.csv", ["id", "part", "group"], split)
+    return tmp_path
+
+
+def score(folder: Path, reports: str = "reports", **changes: Any) -> Path:
+    score_folder(
+        prepared=folder / "prepared",
+        predictions=folder / "predictions",
+        split=folder / "split.csv",
+        reports=folder / reports,
+        **{"seed": 0, "resamples": 200, "workers": 1} | changes,
+    )
+    return folder / reports
+
+
+def rows(reports: Path, name: str, part: str | None = None) -> list[dict[str, str]]:
+    found = files.read_rows(reports / f"{name}.csv", ["part"], fix="")
+    return found if part is None else [row for row in found if row["part"] == part]
+
+
+def test_the_metrics_of_hand_drawn_images_are_known(folder: Path) -> None:
+    val = json.loads((score(folder) / "metrics.json").read_text())["val"]
+    # pixels: a 5 TP, 1 FN, 4 TN; b 4 TN; c 4 TP, 1 FP, 1 TN. b has nothing to score, and drops out of the means
+    expected = {
+        "dice": (10 / 11 + 8 / 9) / 2,
+        "iou": (5 / 6 + 4 / 5) / 2,
+        "dice_pooled": 18 / 20,
+        "iou_pooled": 9 / 11,
+        "precision": 9 / 10,
+        "recall": 9 / 10,
+        "f1": 9 / 10,
+        "accuracy": 18 / 20,
+        # nuclei: a matches at IoU 1 and 1/2; c: 3 is half matched to one of 1 and 2, 4 is wrong: 1 of 3 at 0.50
+        "map": ((1 + 9 / 3) / 10 + (1 / 3) / 10) / 2,
+        "ap50": (1 + 1 / 3) / 2,
+        "ap75": (1 / 3 + 0) / 2,
+        "ap50_pooled": 3 / 5,
+        "ap75_pooled": 1 / 7,
+        "pq": (1.5 / 2 + 0.5 / 2) / 2,
+        "sq": (0.75 + 0.5) / 2,
+        "rq": (1 + 1 / 2) / 2,
+        "aji": (5 / 6 + (2 + 2) / (4 + 4 + 1)) / 2,
+        "count_error": 0,
+        "splits": 0,
+        "merges": 100 / 4,
+        "images": 3,
+        "nuclei": 4,
+    }
+    assert {name: val[name] for name in expected} == pytest.approx(expected, abs=10**-DIGITS)
+    # 9 of 10 nucleus pixels and 1 of 10 others have the higher of two scores
+    assert val["auc"] == pytest.approx(0.9)
+    assert val["average_precision"] == pytest.approx(0.9 * 0.9 + 0.1 * 0.5)
+
+
+def test_a_nucleus_in_halves_is_a_split_in_the_test_part(folder: Path) -> None:
+    test = json.loads((score(folder) / "metrics.json").read_text())["test"]
+    assert (test["splits"], test["merges"], test["count_error"]) == (100, 0, 1)
+    assert (test["dice"], test["ap50"], test["images"], test["nuclei"]) == (1, 0.5, 1, 1)
+
+
+def test_every_image_has_a_row_and_an_undefined_score_an_empty_cell(folder: Path) -> None:
+    reports = score(folder)
+    assert (reports / "per_image.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    table = {row["id"]: row for row in rows(reports, "per_image")}
+    assert list(table) == ["a", "b", "c", "d"]
+    assert [table["b"][name] for name in ("dice", "map", "pq", "aji", "median_area_px")] == [""] * 5
+    assert [table["a"][name] for name in ("tp", "fp", "fn", "tn")] == ["5", "0", "1", "4"]
+    assert [table["a"][name] for name in ("median_area_px", "dice", "tp50", "tp55")] == ["3.0", "0.909091", "2", "1"]
+
+
+def test_the_metrics_follow_from_the_per_image_table(folder: Path) -> None:
+    reports = score(folder)
+    _, columns = aggregate.numbers((reports / "per_image.csv").read_text(), "per_image.csv")
+    val = aggregate.chosen(columns, np.array([True, True, True, False]))
+    reported = json.loads((reports / "metrics.json").read_text())["val"]
+    for name, value in aggregate.rounded(aggregate.metrics(val)).items():
+        assert reported[name] == value
+
+
+def test_intervals_count_the_images_and_the_undefined_ones(folder: Path) -> None:
+    found = json.loads((score(folder) / "metrics_ci.json").read_text())
+    metrics = json.loads((folder / "reports/metrics.json").read_text())
+    assert set(found["val"]) == set(metrics["val"]) - {"images", "nuclei"}
+    assert found["val"]["dice"].keys() == {"low", "high", "images", "undefined"}
+    assert (found["val"]["dice"]["images"], found["val"]["dice"]["undefined"]) == (3, 1)
+    assert (found["val"]["auc"]["images"], found["val"]["auc"]["undefined"]) == (3, 0)
+    for name, interval in found["val"].items():
+        assert interval["low"] <= metrics["val"][name] <= interval["high"]
+    assert found["test"]["dice"] == {"low": None, "high": None, "images": 1, "undefined": 0}  # one image has none
+
+
+def test_groups_add_up_to_all_images_and_all_nuclei(folder: Path) -> None:
+    reports = score(folder)
+    val = rows(reports, "by_group", "val")
+    for grouping in ("modality", "size", "nucleus size"):
+        assert sum(int(row["nuclei"]) for row in val if row["grouping"] == grouping) == 4
+    for grouping in ("modality", "size"):
+        assert sum(int(row["images"]) for row in val if row["grouping"] == grouping) == 3
+    tissue = next(row for row in val if row["group"] == "tissue")
+    assert (tissue["images"], tissue["nuclei"], tissue["ap50"], tissue["recall50"]) == ("2", "2", "0.333333", "0.5")
+    # areas 2, 2, 2, 4, 4: quarters end at 2, 2, 4
+    sizes = {row["group"]: row for row in val if row["grouping"] == "nucleus size"}
+    assert list(sizes) == ["up to 2 px", "3 to 4 px"]
+    assert (sizes["up to 2 px"]["images"], sizes["up to 2 px"]["nuclei"]) == ("2", "3")
+    assert (sizes["up to 2 px"]["recall50"], sizes["up to 2 px"]["recall75"]) == ("0.666667", "0.0")
+    assert sizes["up to 2 px"]["dice"] == ""
+    assert [row["group"] for row in val if row["grouping"] == "size"] == ["up to 2 px", "3 to 4 px", "no nuclei"]
+
+
+def test_the_classification_report_equals_scikit_learns(folder: Path) -> None:
+    from sklearn.metrics import classification_report, confusion_matrix
+
+    reports = score(folder)
+    truth, predicted = (
+        np.concatenate([np.array(image[column]) > 0 for image in IMAGES.values() if image[0] == "val"])
+        for column in (2, 3)
+    )
+    theirs = classification_report(truth, predicted, target_names=["background", "nucleus"], output_dict=True)
+    for row in rows(reports, "classification_report", "val"):
+        for ours, name in (
+            ("precision", "precision"),
+            ("recall", "recall"),
+            ("f1", "f1-score"),
+            ("support", "support"),
+        ):
+            assert float(row[ours]) == pytest.approx(theirs[row["class"]][name], abs=1e-6)
+    pixels = [int(row["pixels"]) for row in rows(reports, "confusion", "val")]
+    assert pixels == confusion_matrix(truth, predicted).ravel().tolist()
+
+
+def test_curves_pass_through_the_points_that_the_scores_have(folder: Path) -> None:
+    reports = score(folder)
+    roc = [[float(row[name]) for name in ("threshold", "fpr", "tpr")] for row in rows(reports, "roc", "val")]
+    high, low = (round(level / (LEVELS - 1), DIGITS) for level in (60_000, 5_000))
+    assert roc == [[1.000015, 0, 0], [high, 0.1, 0.9], [low, 1, 1]]
+    assert [float(row["recall"]) for row in rows(reports, "precision_recall", "val")] == [0.9, 1]
+    pixels = [int(row["pixels"]) for row in rows(reports, "calibration", "val")]
+    assert (len(pixels), sum(pixels), pixels[1], pixels[18]) == (20, 20, 10, 10)
+
+
+def test_ap_at_half_and_three_quarters_equals_the_metrics(folder: Path) -> None:
+    reports = score(folder)
+    metrics = json.loads((reports / "metrics.json").read_text())["val"]
+    table = {row["iou"]: row for row in rows(reports, "ap", "val")}
+    assert len(table) == 10
+    for iou, name in (("0.5", "ap50"), ("0.75", "ap75")):
+        assert float(table[iou]["ap"]) == metrics[name]
+        assert float(table[iou]["ap_pooled"]) == metrics[f"{name}_pooled"]
+    assert [float(table["0.5"][name]) for name in ("precision", "recall", "f1")] == [0.75, 0.75, 0.75]
+
+
+def test_workers_change_no_byte(folder: Path) -> None:
+    one, two = score(folder, "one", workers=1), score(folder, "two", workers=2)
+    assert sorted(path.name for path in one.iterdir()) == sorted(REPORTS)
+    for name in REPORTS:
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_the_seed_moves_the_intervals_alone(folder: Path) -> None:
+    one, two = (score(folder, str(seed), seed=seed, resamples=5) for seed in (1, 2))
+    differing = [name for name in REPORTS if (one / name).read_bytes() != (two / name).read_bytes()]
+    assert differing == ["metrics_ci.json"]
+
+
+@pytest.mark.parametrize("find", [label_path, score_path])
+def test_a_missing_prediction_is_an_error_and_nothing_is_written(folder: Path, find: Any) -> None:
+    find(folder / "predictions", "c").unlink()
+    with pytest.raises(InputError, match=r"(?s)a prediction is missing.*c\.(tif|png).*7 of 8.*dvc repro evaluate"):
+        score(folder)
+    assert not (folder / "reports").exists()
+
+
+def test_a_prediction_of_another_shape_is_an_error(folder: Path) -> None:
+    write_labels(label_path(folder / "predictions", "a"), np.zeros((2, 10), np.uint16))
+    with pytest.raises(InputError, match=r"(?s)label map has another shape.*a\.tif.*2 x 10.*1 x 10"):
+        score(folder)
+
+
+def test_scores_of_another_shape_are_an_error_from_a_worker_too(folder: Path) -> None:
+    write_scores(score_path(folder / "predictions", "d"), np.zeros((1, 7), np.uint16))
+    with pytest.raises(InputError, match=r"(?s)score map has another shape.*d\.png.*1 x 7.*1 x 6"):
+        score(folder, workers=2)
+
+
+def test_a_part_without_images_is_an_error(folder: Path) -> None:
+    text = (folder / "split.csv").read_text().replace("test", "train")
+    (folder / "split.csv").write_text(text)
+    with pytest.raises(InputError, match=r"(?s)no image is in the part test.*split\.test_fraction"):
+        score(folder)
+
+
+def test_parts_without_any_nucleus_are_scored_as_undefined(folder: Path) -> None:
+    for name, (_, _, truth, _) in IMAGES.items():
+        for kind in ("prepared", "predictions"):
+            write_labels(label_path(folder / kind, name), np.zeros((1, len(truth)), np.uint16))
+    val = json.loads((score(folder) / "metrics.json").read_text())["val"]
+    assert [val[name] for name in ("dice", "dice_pooled", "map", "pq", "auc", "splits")] == [None] * 6
+    assert (val["accuracy"], val["f1_weighted"], val["nuclei"]) == (1, 1, 0)
+    assert json.loads((folder / "reports/metrics_ci.json").read_text())["val"]["dice"]["undefined"] == 3
+    assert [row["group"] for row in rows(folder / "reports", "by_group", "val")] == [
+        "fluorescence",
+        "tissue",
+        "no nuclei",
+    ]
