@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,13 +33,13 @@ RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 RGBA = RANDOM.integers(1, 256, (5, 7, 4), dtype=np.uint8)
 
 
-def encoded(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+def encoded(pixels: np.ndarray, kind: str = "PNG", **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
     return file.getvalue()
 
 
-def tiff(pixels: np.ndarray, **options: object) -> bytes:
+def tiff(pixels: np.ndarray, **options: Any) -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, pixels, **options)
     return file.getvalue()

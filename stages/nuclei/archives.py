@@ -11,6 +11,7 @@ Label maps may also lie beside their images as NAME_masks.tif. Where no masks ar
 
 from __future__ import annotations
 
+import struct
 import unicodedata
 import zipfile
 import zlib
@@ -27,6 +28,17 @@ MAX_DEFLATE_RATIO = 1032  # deflate packs no better: who says so, lies
 MAX_NAME_BYTES = 200  # of an id: the file names made of it must fit every file system
 ENCRYPTED, SYMLINK, FILE_TYPE = 0x1, 0o120000, 0o170000
 IGNORED = ("thumbs.db", "desktop.ini")
+# what zipfile raises on damaged bytes, an impossible seek among it
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 UNSAFE = set('<>:"/\\|?*')
 
 
@@ -71,7 +83,9 @@ class Archive:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError:
             raise InputError("an archive is missing", file=path, fix="run `dvc repro`, which fetches it") from None
-        except (zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError, ValueError, OverflowError) as error:
+        except PermissionError:
+            raise
+        except DAMAGED as error:
             fix = "if it was downloaded, it may be incomplete: fetch it again"
             raise InputError("a file is not a zip archive", file=path, got=error, fix=fix) from None
         try:
@@ -112,7 +126,7 @@ class Archive:
                 if len(data) != info.file_size:
                     raise zipfile.BadZipFile(f"it ends after {len(data)} of {info.file_size} bytes")
             return data
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        except DAMAGED as error:
             raise InputError("a file in an archive is damaged", file=self.name(member), got=error) from None
 
     def _check(self, max_bytes: int, max_member_bytes: int) -> None:
@@ -168,15 +182,17 @@ def samples(files: Iterable[str], archive: Path) -> list[Sample]:
     """
     images: dict[str, list[str]] = defaultdict(list)  # by the folder above `images`, or the image's own
     masks: dict[str, list[str]] = defaultdict(list)
-    for file in sorted(files):
-        path = PurePosixPath(file)
+    paths = {file: PurePosixPath(file) for file in sorted(files)}
+    bases = {path.with_suffix("") for path in paths.values()}
+    for file, path in paths.items():
         kind = path.parent.name if path.parent.name in ("images", "masks") else ""
         if path.suffix.lower() not in EXTENSIONS:
             if kind:
                 expected = ", ".join(EXTENSIONS)
                 raise InputError(f"a file among the {kind} is none", file=f"{archive}: {file}", expected=expected)
             continue
-        is_mask = kind == "masks" or (kind == "" and path.stem.endswith("_masks"))
+        beside = path.stem.endswith("_masks") and path.with_name(path.stem.removesuffix("_masks")) in bases
+        is_mask = kind == "masks" or beside
         (masks if is_mask else images)[str(path.parent.parent if kind else path.parent)].append(file)
     if not images:
         raise InputError(
