@@ -50,6 +50,12 @@ def test_each_modality_is_shown_by_an_image_that_is_not_shown_above():
     assert chosen["modalities"] == ["f", "d"]  # both bright-field images are above: one of them again
 
 
+def test_the_median_of_a_modality_gives_way_to_one_that_is_not_shown_above():
+    chosen = gallery.choose(table([0.1, 0.2, 0.3, 0.4, 0.5]), 1)[1]
+    assert chosen["median"] == ["c"]
+    assert chosen["modalities"] == ["d"]
+
+
 def test_val_stands_in_where_no_test_image_has_a_score():
     rows = pd.concat([table([np.nan], "test"), table([0.4, 0.6], "val")])
     assert gallery.choose(rows, 1)[0] == "val"

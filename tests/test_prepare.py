@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import prepare
 import pytest
 import tifffile
 from PIL import Image
 
+import prepare
 from nuclei.errors import InputError
 from nuclei.images import read_labels, read_rgb
 from nuclei.params import Prepare

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from conftest import draw_discs, run_script
 from nuclei import files, rle
 from nuclei.errors import InputError

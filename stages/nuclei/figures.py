@@ -138,7 +138,7 @@ def roc(reports: Reports) -> Drawing:
     axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="false positive rate (of background pixels)")
     axes.set_ylabel("true positive rate (of nucleus pixels)")
     zoom.set(xlim=(0, 0.1), ylim=(0.8, 1.002))
-    zoom.set_title("upper left corner", fontsize=9)
+    zoom.set_title("upper left corner", fontsize=9, backgroundcolor=mpl.rcParams["axes.facecolor"])
     zoom.tick_params(labelsize=8.5)
     _legends(figure, axes)
     return Drawing("ROC curve", f"True against false positive rate of the pixels: {'; '.join(said)}.", figure)
@@ -293,7 +293,8 @@ def calibration(reports: Reports) -> Drawing:
         edges = np.append(table["low"], table["high"].iloc[-1])
         below.stairs(table["pixels"], edges, linewidth=1.5, **style)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction that are nucleus")
-    below.set(xlabel="predicted probability of a pixel", ylabel="pixels", yscale="symlog")
+    below.set(xlabel="predicted probability of a pixel", ylabel="pixels", yscale="symlog")  # an empty bin has its place
+    below.yaxis.get_major_locator().set_params(numticks=4)
     figure.align_ylabels()
     _legends(figure, axes)
     return Drawing(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from joblib import Parallel, delayed
@@ -13,6 +18,7 @@ from nuclei.machine import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+WATCH_S = 0.2  # how often a worker looks whether its parent is still there
 
 
 def ordered_map(
@@ -21,7 +27,8 @@ def ordered_map(
     """Yield `function(item)` for each of `items`, in their order, computed by `workers` processes.
 
     The processes are joblib's: they import what the function needs and not the script that started them, they are
-    safe beside torch's threads, and they end with their parent.
+    safe beside torch's threads, and they end with their parent, even if that is killed: a worker that outlived it would
+    write into what the next run writes.
 
     Args:
         function: defined at the top of a module; what it returns, and raises, must be picklable.
@@ -33,8 +40,28 @@ def ordered_map(
         Whatever `function` raises, for the first item that it raises for.
     """
     pool = Parallel(n_jobs=workers or cores(), return_as="generator", pre_dispatch="4 * n_jobs")
+    guarded = partial(_guarded, function, os.getpid())
     try:
-        yield from pool(delayed(function)(item) for item in items)
+        yield from pool(delayed(guarded)(item) for item in items)
     except TerminatedWorkerError:
         fix = "perhaps the memory was full: close other programs, then run it again; nothing half-written was kept"
         raise InputError("a worker process was killed", fix=fix) from None
+
+
+def _guarded(function: Callable[[Item], Result], parent: int, item: Item) -> Result:
+    if os.getpid() != parent:
+        _follow(parent)
+    return function(item)
+
+
+@lru_cache(maxsize=1)
+def _follow(parent: int) -> None:
+    """In a worker: leave Ctrl-C to the parent, and end when it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(WATCH_S)
+    os._exit(1)
