@@ -293,8 +293,8 @@ def calibration(reports: Reports) -> Drawing:
         edges = np.append(table["low"], table["high"].iloc[-1])
         below.stairs(table["pixels"], edges, linewidth=1.5, **style)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="fraction that are nucleus")
-    below.set(xlabel="predicted probability of a pixel", ylabel="pixels", yscale="symlog")  # an empty bin has its place
-    below.yaxis.get_major_locator().set_params(numticks=4)
+    scale = "log" if (reports.table("calibration")["pixels"] > 0).any() else "linear"
+    below.set(xlabel="predicted probability of a pixel", ylabel="pixels", yscale=scale)
     figure.align_ylabels()
     _legends(figure, axes)
     return Drawing(
