@@ -144,15 +144,16 @@ def test_curves_of_many_points_are_thinned_evenly_and_keep_their_ends() -> None:
 
 
 def test_calibration_counts_each_pixel_in_the_bin_of_its_score() -> None:
-    scores = np.array([[0, 3276, 3277, 65_534, 65_535]], np.uint16)  # 0.05 is 3276.75
-    truth = np.array([[0, 1, 1, 1, 0]], bool)
+    scores = np.array([[0, 3276, 3277, 13_107, 65_534, 65_535]], np.uint16)  # 0.05 is 3276.75, 0.2 is 13,107
+    truth = np.array([[0, 1, 1, 1, 1, 0]], bool)
     table = calibration(score_histogram(truth, scores))
     assert table.shape == (20, 5)
     assert table[0].tolist() == pytest.approx([0, 0.05, 1638 / 65_535, 0.5, 2])
     assert table[1].tolist() == pytest.approx([0.05, 0.1, 3277 / 65_535, 1, 1])
     assert table[-1].tolist() == pytest.approx([0.95, 1, 65_534.5 / 65_535, 0.5, 2])
+    assert table[4].tolist() == pytest.approx([0.2, 0.25, 0.2, 1, 1])
     assert np.isnan(table[2, 2:4]).all()
-    assert table[:, 4].sum() == 5
+    assert table[:, 4].sum() == 6
 
 
 def test_two_pixels_of_three_give_known_scores() -> None:

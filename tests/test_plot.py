@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +15,8 @@ import pytest
 
 import conftest
 import made_up
+import plot
+from nuclei.errors import InputError
 from nuclei.images import write_labels
 
 
@@ -36,14 +42,19 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in written}
 
 
-def refused(folder: Path) -> str:
-    """What the script says when it refuses to run; it wrote nothing."""
-    done = conftest.run_script("plot", folder)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert done.stderr.startswith("error: "), done.stderr
-    assert not (folder / "reports/index.html").exists()
-    assert not list((folder / "reports").glob(".*.part"))
-    return done.stderr
+@pytest.fixture
+def refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Run the script in this process; return what it says when it refuses, having written nothing."""
+
+    def message() -> str:
+        monkeypatch.chdir(run)
+        with pytest.raises(InputError) as error:
+            plot.main()
+        assert not (run / "reports/index.html").exists()
+        assert not list((run / "reports").glob(".*.part"))
+        return str(error.value)
+
+    return message
 
 
 def test_the_script_writes_the_page_and_every_figure(plotted):
@@ -59,38 +70,41 @@ def test_the_same_reports_give_the_same_files_in_another_folder_language_and_hou
     assert hashes(run) == hashes(plotted)
 
 
-def test_a_missing_report_ends_in_one_error(run):
+def test_a_missing_report_ends_the_script_with_one_error(run):
     (run / "reports/roc.csv").unlink()
-    assert "roc.csv" in refused(run)
+    done = conftest.run_script("plot", run)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: a table is missing\n  file: +reports/roc\.csv\n  fix: .*\n", done.stderr)
+    assert not (run / "reports/index.html").exists()
 
 
-def test_a_damaged_report_ends_in_one_error(run):
+def test_a_damaged_report_is_an_error(run, refused):
     path = run / "reports/per_image.csv"
     path.write_text(path.read_text().replace("0.", "O.", 1))
-    assert "not a number" in refused(run)
+    assert "not a number" in refused()
 
 
-def test_a_missing_prediction_ends_in_one_error(run):
+def test_a_missing_prediction_is_an_error(run, refused):
     shutil.rmtree(run / "data/predictions/labels")
-    assert "missing" in refused(run)
+    assert "missing" in refused()
 
 
-def test_a_prediction_of_another_size_ends_in_one_error(run):
+def test_a_prediction_of_another_size_is_an_error(run, refused):
     for path in (run / "data/predictions/labels").iterdir():
         write_labels(path, np.zeros((8, 8), np.uint16))
-    message = refused(run)
+    message = refused()
     assert "another size" in message
     assert "8 x 8" in message
 
 
-def test_an_unknown_source_ends_in_one_error(run):
+def test_an_unknown_source_is_an_error(run, refused):
     (run / "data/source.json").write_text('{"kind": "elsewhere"}')
-    assert "the data source is unknown" in refused(run)
+    assert "the data source is unknown" in refused()
 
 
 def test_the_script_imports_no_torch():
     code = "import sys; sys.argv = ['plot']; import plot; assert 'torch' not in sys.modules"
-    done = conftest.subprocess.run(
-        [conftest.sys.executable, "-c", code], cwd=made_up.ROOT / "stages", capture_output=True, text=True, check=False
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=made_up.ROOT / "stages", capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

@@ -24,6 +24,7 @@ IMAGES = {
     "b": ("val", "tissue", [0, 0, 0, 0], [0, 0, 0, 0]),
     "c": ("val", "tissue", [1, 1, 2, 2, 0, 0], [3, 3, 3, 3, 0, 4]),
     "d": ("test", "brightfield", [7, 7, 7, 7, 0, 0], [1, 1, 2, 2, 0, 0]),
+    "e": ("test", "brightfield", [1] * 10 + [0] + [2] * 4, [5] * 7 + [0] * 8),
 }
 REPORTS = [
     *("metrics.json", "metrics_ci.json", "per_image.csv", "by_group.csv", "classification_report.csv"),
@@ -57,6 +58,13 @@ def score(folder: Path, reports: str = "reports", **changes: Any) -> Path:
         **{"seed": 0, "resamples": 200, "workers": 1} | changes,
     )
     return folder / reports
+
+
+def leave_out(folder: Path, name: str) -> None:
+    text = (folder / "split.csv").read_text()
+    (folder / "split.csv").write_text(
+        text.replace(f"{name},test", f"{name},train").replace(f"{name},val", f"{name},train")
+    )
 
 
 def rows(reports: Path, name: str, part: str | None = None) -> list[dict[str, str]]:
@@ -98,17 +106,22 @@ def test_the_metrics_of_hand_drawn_images_are_known(folder: Path) -> None:
     assert val["average_precision"] == pytest.approx(0.9 * 0.9 + 0.1 * 0.5)
 
 
-def test_a_nucleus_in_halves_is_a_split_in_the_test_part(folder: Path) -> None:
+def test_the_parts_are_scored_apart(folder: Path) -> None:
     test = json.loads((score(folder) / "metrics.json").read_text())["test"]
-    assert (test["splits"], test["merges"], test["count_error"]) == (100, 0, 1)
-    assert (test["dice"], test["ap50"], test["images"], test["nuclei"]) == (1, 0.5, 1, 1)
+    # d: a nucleus in halves, one of them a match; e: a match at IoU 0.70, a miss; one too many, one too few
+    assert (test["splits"], test["merges"], test["count_error"]) == (33.333333, 0, 1)
+    assert (test["ap50"], test["ap75"], test["images"], test["nuclei"]) == (0.5, 0, 2, 3)
+    group = rows(folder / "reports", "by_group", "test")[0]
+    assert (group["recall50"], group["recall75"]) == ("0.666667", "0.0")
+    large = rows(folder / "reports", "by_group", "test")[-1]
+    assert (large["group"], large["nuclei"], large["recall50"], large["recall75"]) == ("over 4 px", "1", "1.0", "0.0")
 
 
 def test_every_image_has_a_row_and_an_undefined_score_an_empty_cell(folder: Path) -> None:
     reports = score(folder)
     assert (reports / "per_image.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     table = {row["id"]: row for row in rows(reports, "per_image")}
-    assert list(table) == ["a", "b", "c", "d"]
+    assert list(table) == ["a", "b", "c", "d", "e"]
     assert [table["b"][name] for name in ("dice", "map", "pq", "aji", "median_area_px")] == [""] * 5
     assert [table["a"][name] for name in ("tp", "fp", "fn", "tn")] == ["5", "0", "1", "4"]
     assert [table["a"][name] for name in ("median_area_px", "dice", "tp50", "tp55")] == ["3.0", "0.909091", "2", "1"]
@@ -117,13 +130,14 @@ def test_every_image_has_a_row_and_an_undefined_score_an_empty_cell(folder: Path
 def test_the_metrics_follow_from_the_per_image_table(folder: Path) -> None:
     reports = score(folder)
     _, columns = aggregate.numbers((reports / "per_image.csv").read_text(), "per_image.csv")
-    val = aggregate.chosen(columns, np.array([True, True, True, False]))
+    val = aggregate.chosen(columns, np.array([True, True, True, False, False]))
     reported = json.loads((reports / "metrics.json").read_text())["val"]
     for name, value in aggregate.rounded(aggregate.metrics(val)).items():
         assert reported[name] == value
 
 
 def test_intervals_count_the_images_and_the_undefined_ones(folder: Path) -> None:
+    leave_out(folder, "e")
     found = json.loads((score(folder) / "metrics_ci.json").read_text())
     metrics = json.loads((folder / "reports/metrics.json").read_text())
     assert set(found["val"]) == set(metrics["val"]) - {"images", "nuclei"}
@@ -144,7 +158,7 @@ def test_groups_add_up_to_all_images_and_all_nuclei(folder: Path) -> None:
         assert sum(int(row["images"]) for row in val if row["grouping"] == grouping) == 3
     tissue = next(row for row in val if row["group"] == "tissue")
     assert (tissue["images"], tissue["nuclei"], tissue["ap50"], tissue["recall50"]) == ("2", "2", "0.333333", "0.5")
-    # areas 2, 2, 2, 4, 4: quarters end at 2, 2, 4
+    # areas of both parts 2, 2, 2, 4, 4, 4, 10: quarters end at 2, 4, 4
     sizes = {row["group"]: row for row in val if row["grouping"] == "nucleus size"}
     assert list(sizes) == ["up to 2 px", "3 to 4 px"]
     assert (sizes["up to 2 px"]["images"], sizes["up to 2 px"]["nuclei"]) == ("2", "3")
@@ -211,7 +225,7 @@ def test_the_seed_moves_the_intervals_alone(folder: Path) -> None:
 @pytest.mark.parametrize("find", [label_path, score_path])
 def test_a_missing_prediction_is_an_error_and_nothing_is_written(folder: Path, find: Any) -> None:
     find(folder / "predictions", "c").unlink()
-    with pytest.raises(InputError, match=r"(?s)a prediction is missing.*c\.(tif|png).*7 of 8.*dvc repro evaluate"):
+    with pytest.raises(InputError, match=r"(?s)a prediction is missing.*c\.(tif|png).*9 of 10.*dvc repro evaluate"):
         score(folder)
     assert not (folder / "reports").exists()
 
@@ -229,8 +243,8 @@ def test_scores_of_another_shape_are_an_error_from_a_worker_too(folder: Path) ->
 
 
 def test_a_part_without_images_is_an_error(folder: Path) -> None:
-    text = (folder / "split.csv").read_text().replace("test", "train")
-    (folder / "split.csv").write_text(text)
+    leave_out(folder, "d")
+    leave_out(folder, "e")
     with pytest.raises(InputError, match=r"(?s)no image is in the part test.*split\.test_fraction"):
         score(folder)
 
@@ -248,3 +262,6 @@ def test_parts_without_any_nucleus_are_scored_as_undefined(folder: Path) -> None
         "tissue",
         "no nuclei",
     ]
+    weighted = rows(folder / "reports", "classification_report", "val")[-1]
+    assert (weighted["class"], weighted["f1"], weighted["support"]) == ("weighted avg", "1.0", "20")
+    assert rows(folder / "reports", "roc") == []

@@ -88,7 +88,7 @@ class Train:
     optimizer: Literal["adamw", "adam", "sgd"]
     learning_rate: Positive
     weight_decay: NotNegative
-    schedule: Literal["onecycle", "constant"]
+    schedule: Literal["cosine", "constant"]
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     dice_weight: Probability

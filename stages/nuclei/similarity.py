@@ -1,30 +1,36 @@
 """Which images show the same thing: near-duplicates, and tiles cut from one field of view.
 
 Both would let a model be tested on what it was trained on. In the real data there is one near-duplicate pair (two
-slices of one embryo), but 520 of the 664 images are tiles: 141 fields were cut into 2 to 12 pieces, mostly 2 by 2, and
+slices of one embryo), but 519 of the 664 images are tiles: 141 fields were cut into 2 to 12 pieces, mostly 2 by 2, and
 a nucleus on a cut lies in both.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 THUMBNAIL_PX = 32
 ILLUMINATION_PX = 4  # of the thumbnail: what is coarser is taken for uneven light, which unlike images may share
 MIN_CONTRAST = 0.5  # gray levels, of a thumbnail: noise alone has 0.1, the faintest real image 1.8
-# Two tiles lie side by side when the pixels on both sides of the cut go up and down together, and differ no more than
-# neighbouring lines within the tiles do. On the real data 463 pairs of facing edges (bottom and top, right and left)
-# pass, and 1 pair of edges that can not face each other (such as top and top).
-SEAM_CORRELATION = 0.95
-SEAM_STEP = 1.5  # times the mean difference of neighbouring lines
+# Two tiles lie side by side when the pixels on both sides of the cut go up and down together, uneven light apart, and
+# differ no more than neighbouring lines within the tiles do. On the real data 462 pairs of edges that can face each
+# other (bottom and top, right and left) pass, and none of those that can not (such as top and top).
+SEAM_CORRELATION = 0.9
+SEAM_STEP = 1.25  # times the mean difference of neighbouring lines
+SEAM_LIGHT_PX = 16  # what is coarser along an edge is taken for uneven light
+CHANCE = 0.1  # seams are believed if so few of them, at most, pass between edges that can not face each other
+EDGES = ("top", "bottom", "left", "right")
+FACING = (("bottom", "top"), ("right", "left"))
+NOT_FACING = (("top", "top"), ("bottom", "bottom"), ("left", "left"), ("right", "right"))
 BLOCK = 1024  # images compared at once with all others, to bound the memory
 
 
@@ -65,7 +71,8 @@ def groups(glances: Sequence[Glance], duplicate_similarity: float) -> NDArray[np
     Returns:
         (N,) the group of each image, 0, 1, ... in the order in which the groups first appear.
     """
-    pairs = [*duplicates(glances, duplicate_similarity), *neighbours(glances)]
+    alike = set(duplicates(glances, duplicate_similarity))
+    pairs = sorted(alike | neighbours(glances, alike))
     first, second = np.array(pairs, np.intp).reshape(-1, 2).T
     graph = coo_array((np.ones(len(pairs), np.bool_), (first, second)), shape=(len(glances), len(glances)))
     _, found = connected_components(graph, directed=False)
@@ -83,17 +90,29 @@ def duplicates(glances: Sequence[Glance], similarity: float) -> Iterator[tuple[i
                 yield int(start + row), int(col)
 
 
-def neighbours(glances: Sequence[Glance]) -> Iterator[tuple[int, int]]:
-    """Pairs of images of one size of which the second goes on below, or to the right of, the first."""
+def neighbours(glances: Sequence[Glance], alike: Collection[tuple[int, int]] = ()) -> set[tuple[int, int]]:
+    """Pairs of images of one size that are neighbouring tiles; those in `alike` are passed over.
+
+    Where nuclei are few, edges may fit by chance. How many do is told by the edges that can not face each other, of
+    which there are as many pairs: if that is more than the fraction `CHANCE` of what was found, nothing is.
+    """
     sizes: dict[tuple[int, int], list[int]] = defaultdict(list)
     for index, each in enumerate(glances):
         sizes[each.edges["top"].shape[1], each.edges["left"].shape[1]].append(index)
+    found: set[tuple[int, int]] = set()
+    by_chance: set[tuple[int, int, str]] = set()
     for members in sizes.values():
-        for side, facing in (("bottom", "top"), ("right", "left")):
-            before = np.array([glances[index].edges[side] for index in members])  # (n, 2, L)
-            after = np.array([glances[index].edges[facing] for index in members])
-            for first, second in _seams(before, after):
-                yield members[first], members[second]
+        edges = {side: np.array([glances[index].edges[side] for index in members]) for side in EDGES}  # (n, 2, L)
+        for side, other in FACING + NOT_FACING:
+            for first, second in _seams(edges[side], edges[other]):
+                pair = min(members[first], members[second]), max(members[first], members[second])
+                if pair in alike:
+                    continue
+                if side == other:
+                    by_chance.add((*pair, side))
+                else:
+                    found.add(pair)
+    return found if len(by_chance) <= CHANCE * len(found) else set()
 
 
 def _seams(before: NDArray[np.float32], after: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
@@ -109,8 +128,8 @@ def _seams(before: NDArray[np.float32], after: NDArray[np.float32]) -> Iterator[
 
 
 def _normalised(lines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lines (n, L) with mean 0 and length 1; all zero where a line has no contrast."""
-    lines = lines - lines.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(lines, axis=1, keepdims=True)
+    """Lines (n, L) without uneven light and of length 1; all zero where a line has no contrast."""
+    detail = lines - gaussian_filter1d(lines, SEAM_LIGHT_PX, axis=1)
+    length = np.linalg.norm(detail, axis=1, keepdims=True)
     visible = length >= np.sqrt(lines.shape[1])  # a deviation of one gray level
-    return np.asarray(np.where(visible, lines / np.maximum(length, 1), 0))
+    return np.asarray(np.where(visible, detail / np.maximum(length, 1), 0))

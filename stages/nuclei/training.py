@@ -198,12 +198,18 @@ def _optimizer(net: NucleusNet, train: Train) -> torch.optim.Optimizer:
     return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[train.optimizer](groups, lr=train.learning_rate)
 
 
-def _schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> Any:
-    if train.schedule == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=train.learning_rate, total_steps=steps + 1, pct_start=train.warmup_fraction
-    )
+def _schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """A linear warm-up, then a cosine that reaches zero after the last step; or a constant rate."""
+    warmup = train.warmup_fraction * steps
+
+    def factor(step: int) -> float:
+        if train.schedule == "constant":
+            return 1.0
+        if step + 1 < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min((step - warmup) / (steps - warmup), 1.0))) if step > warmup else 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
