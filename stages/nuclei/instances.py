@@ -213,7 +213,8 @@ def _passes(basins: Labels, landscape: Floats) -> tuple[Labels, Labels, Floats]:
 def _followed(flows: Floats, inside: Mask, thresholds: Thresholds) -> Labels:
     """Follow the flow from every pixel of `inside`; pixels that end in one place are one nucleus.
 
-    Each round doubles the way: from where a pixel has come, it goes on as the pixel there has gone.
+    Each round doubles the way: from where a pixel has come, it goes on as the pixel there has gone. A pixel that a
+    step, rounded, has led out of the foreground stays there; it joins the nucleus that it touches, if it touches one.
     """
     start = np.stack(np.nonzero(inside)).astype(np.float32)  # (2, N)
     limit = np.array(inside.shape)[:, None] - 1
@@ -230,9 +231,11 @@ def _followed(flows: Floats, inside: Mask, thresholds: Thresholds) -> Labels:
     arrived = np.bincount(ends, minlength=inside.size).astype(np.float32).reshape(inside.shape)
     landscape = _blurred(arrived, 1)
     places = _parted(landscape, landscape > 0, arrived, thresholds)
-    labels = np.zeros(inside.shape, places.dtype)
+    labels, arrivals = np.zeros(inside.shape, places.dtype), np.zeros(inside.shape, places.dtype)
     labels[inside] = places.ravel()[ends]
-    return labels
+    arrivals[inside] = labels[inside] * inside.ravel()[ends]
+    joined = watershed(np.zeros(inside.shape, np.uint8), markers=arrivals, connectivity=2, mask=inside)
+    return np.where(joined > 0, joined, labels)
 
 
 def _blurred(image: Floats, sigma_px: float) -> Floats:

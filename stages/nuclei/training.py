@@ -89,7 +89,7 @@ class Training:
                 "epoch": epoch,
                 "train_loss": float(np.mean(losses)),
                 **validate(self._segmenter(), validation, self),
-                "learning_rate": self.schedule.get_last_lr()[0],
+                "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
             self._keep(row)
             log(row)

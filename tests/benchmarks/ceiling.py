@@ -19,11 +19,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
-from nuclei.images import read_labels  # noqa: E402  (the stages must be importable first)
-from nuclei.instances import TARGETS, Thresholds, label  # noqa: E402
-from nuclei.matching import PERCENT, match  # noqa: E402
-from nuclei.parallel import ordered_map  # noqa: E402
-from nuclei.records import label_path, read_index  # noqa: E402
+from nuclei.images import read_labels
+from nuclei.instances import TARGETS, Thresholds, label
+from nuclei.matching import PERCENT, match
+from nuclei.parallel import ordered_map
+from nuclei.records import label_path, read_index
 
 NAMES = ("none", *TARGETS)
 SHOWN = [int(np.flatnonzero(percent == PERCENT)[0]) for percent in (50, 75, 90)]
