@@ -1,4 +1,4 @@
-"""Targets and labelling: the true maps give the true nuclei back, and whatever comes in, a valid label map comes out."""
+"""Targets and labelling: the true maps give the true nuclei back, and every input ends in a valid label map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for thresholds: every combination once, in a fixed order, scored as evaluation scores, and the best taken."""
+"""The search for thresholds: every combination once, in a fixed order, scored as in evaluation; the best is taken."""
 
 from __future__ import annotations
 
