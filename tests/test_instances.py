@@ -1,4 +1,4 @@
-"""Targets and labelling: the true maps give the true nuclei back, and every input ends in a valid label map."""
+"""The true maps give the true nuclei back, and whatever comes in, a valid label map comes out."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def test_relabel_drops_a_crumb_beside_its_nucleus_but_keeps_a_nucleus_as_small()
     assert CRUMB_PX == 5
     labels = drawn("444444..4444 444444...... ..........99")
     np.testing.assert_array_equal(relabel(labels), drawn("111111...... 111111...... ..........22"))
-    labels[0, 7] = 4  # five pixels: no crumb any more
-    assert relabel(labels).max() == 3 - 1 + 1 or relabel(labels).max() == 2
+    labels[1, 8] = 4  # its fifth pixel: no crumb any more
+    np.testing.assert_array_equal(relabel(labels), drawn("111111..2222 111111..2... ..........33"))
 
 
 @few
@@ -135,7 +135,7 @@ def test_a_border_lies_between_nuclei_that_nearly_touch_and_nowhere_else() -> No
     labels[:, :10], labels[:, 12:22], labels[:, 30:] = 1, 2, 3
     border = TARGETS["border"].encode(labels)[0]
     assert BORDER_PX == 2
-    assert np.flatnonzero(border.any(0)).tolist() == np.flatnonzero(border.all(0)).tolist() == [9, 10, 11, 12]
+    assert np.flatnonzero(border.any(0)).tolist() == np.flatnonzero(border.all(0)).tolist() == [10, 11]
 
 
 def test_the_distance_is_one_in_the_middle_of_every_nucleus_and_falls_to_its_own_edge() -> None:

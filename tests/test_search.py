@@ -1,4 +1,4 @@
-"""The search for thresholds: every combination once, in a fixed order, scored as in evaluation; the best is taken."""
+"""The search for thresholds: every combination once, in a fixed order, and the best of them taken."""
 
 from __future__ import annotations
 
