@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.graph import MCP_Geometric
 from skimage.measure import label as connected_pieces
+from skimage.morphology import local_maxima
 from skimage.segmentation import watershed
 
 Labels = NDArray[Any]  # (H, W) of any integer type, 0 = background
@@ -166,7 +167,10 @@ def _parted(landscape: Floats, inside: Mask, mass: NDArray[Any], thresholds: Thr
     when the basin of that peak holds less than `min_area_px` of `mass`. (The dynamics of Grimaud 1992, as a ratio:
     a network that is unsure of a nucleus lowers its peak and its passes alike.)
     """
-    basins = watershed(-landscape, connectivity=2, mask=inside)
+    # lower all around, so that every piece of `inside` has a peak, however flat it is and however high its neighbours
+    alone = np.pad(np.where(inside, landscape, np.float32(-1)), 1, constant_values=-1)
+    peaks = _pieces(local_maxima(alone, connectivity=2))[1:-1, 1:-1]
+    basins = watershed(-landscape, markers=peaks, connectivity=2, mask=inside)
     count = int(basins.max()) + 1
     peak = np.zeros(count, np.float32)
     np.maximum.at(peak, basins.ravel(), landscape.ravel())
