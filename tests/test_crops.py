@@ -47,6 +47,21 @@ def test_a_crop_is_the_same_whenever_and_by_whomever_it_is_made(prepared: tuple[
     assert not same(one[0], one[5])
 
 
+def test_images_are_kept_in_memory_up_to_the_limit_and_change_no_crop(
+    prepared: tuple[Path, list[Record], Params],
+) -> None:
+    all_kept, none_kept = make(prepared, keep_images_mb=1), make(prepared, keep_images_mb=0)
+    for index in range(len(all_kept)):
+        assert same(all_kept[index], none_kept[index])
+    drawn = {all_kept.records[number].id for epoch in range(3) for number in draw(all_kept.weights, 5, 7, epoch)}
+    assert set(all_kept.kept) == drawn
+    assert not none_kept.kept
+    some_kept = make(prepared, keep_images_mb=1)
+    some_kept.free_bytes = 64 * 72 * (3 + 2)  # one of the larger images, or one of the smaller
+    assert all(same(some_kept[index], none_kept[index]) for index in range(len(none_kept)))
+    assert len(some_kept.kept) == 1
+
+
 @pytest.mark.parametrize("instances", ["none", *TARGETS])
 def test_a_crop_has_the_shapes_that_training_expects(
     instances: str, prepared: tuple[Path, list[Record], Params]

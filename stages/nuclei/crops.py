@@ -49,6 +49,8 @@ class Crops(Dataset[Crop]):
         self.target = TARGETS.get(train.instances)
         self.augment = augmentation(train.augment, train.crop_px)
         self.weights = image_weights(self.records, train.size_exponent, train.rare_exponent)
+        self.kept: dict[str, tuple[NDArray[np.uint8], NDArray[np.integer]]] = {}
+        self.free_bytes = train.keep_images_mb * 2**20
 
     def __len__(self) -> int:
         return self.per_epoch * self.epochs
@@ -57,13 +59,26 @@ class Crops(Dataset[Crop]):
         epoch, position = divmod(index, self.per_epoch)
         record = self.records[draw(self.weights, self.per_epoch, self.seed, epoch)[position]]
         random = np.random.default_rng([self.seed, epoch, position, 1])
-        rgb = read_rgb(image_path(self.folder, record.id))
-        rgb = stretch(rgb, self.train.normalise_low, self.train.normalise_high)
-        labels = read_labels(label_path(self.folder, record.id))
+        rgb, labels = self._read(record)
         rgb, labels = _window(rgb, labels, window_px(self.train.crop_px), random)
         self.augment.set_random_seed(int(random.integers(2**31)))
         out = self.augment(image=rgb, mask=labels)
         return self._tensors(out["image"], relabel(out["mask"]))
+
+    def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+        """The stretched image and its label map, from memory where they were kept: decoding costs more than the rest."""
+        if record.id in self.kept:
+            return self.kept[record.id]
+        rgb = read_rgb(image_path(self.folder, record.id))
+        both = (
+            stretch(rgb, self.train.normalise_low, self.train.normalise_high),
+            read_labels(label_path(self.folder, record.id)),
+        )
+        size = sum(array.nbytes for array in both)
+        if size <= self.free_bytes:
+            self.kept[record.id] = both
+            self.free_bytes -= size
+        return both
 
     def _tensors(self, rgb: NDArray[np.uint8], labels: NDArray[np.integer]) -> Crop:
         foreground = torch.from_numpy((labels > 0).astype(np.float32))[None]

@@ -80,6 +80,7 @@ class Train:
     crop_px: Side
     crops_per_epoch: Count | None
     batch_size: Count
+    keep_images_mb: Annotated[int, Field(ge=0)]
     size_exponent: NotNegative
     rare_exponent: NotNegative
     normalise_low: Percentile
