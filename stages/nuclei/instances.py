@@ -119,30 +119,56 @@ def label(target: str, foreground: Floats, maps: Floats | None, thresholds: Thre
     Raises:
         ValueError: the target is unknown, or the maps are not of its shape.
     """
-    channels = 0 if target == "none" else TARGETS[target].channels if target in TARGETS else None
-    if channels is None:
-        raise ValueError(f"target: got {target!r}, expected one of {['none', *TARGETS]}")
-    if (None if maps is None else maps.shape) != ((channels, *foreground.shape) if channels else None):
-        got = None if maps is None else maps.shape
-        raise ValueError(f"maps of target {target!r}: got {got}, expected {channels} of {foreground.shape}")
-    inside = foreground >= thresholds.foreground
-    if not inside.any():
-        return np.zeros(foreground.shape, np.uint16)
-    if maps is None:
-        landscape = _edge_distance(_pieces(inside))
-    elif target == "border":
-        landscape = foreground * (1 - maps[0])
-    elif target == "distance":
-        landscape = foreground * maps[0]
-    else:
-        return _finished(_followed(maps, inside, thresholds), thresholds)
-    smooth = _blurred(np.where(inside, landscape, 0), SMOOTHING_PX)
-    return _finished(_parted(smooth, inside, inside, thresholds), thresholds)
+    return Parting(target, foreground, maps, thresholds.foreground).label(thresholds.seed, thresholds.min_area_px)
 
 
-def _finished(labels: Labels, thresholds: Thresholds) -> Labels:
-    pieces = _pieces(labels)
-    return _numbered(pieces, np.bincount(pieces.ravel()) >= thresholds.min_area_px)
+class Parting:
+    """One image cut at one foreground threshold into as many pieces as there are peaks, to be joined to nuclei.
+
+    The cutting takes the time and knows only the foreground's threshold: whoever tries many of the others, as the
+    search does, makes one of these and calls `label` for each.
+
+    Args:
+        target, foreground, maps: as for `label`.
+        threshold: of the foreground.
+
+    Raises:
+        ValueError: as `label`.
+    """
+
+    def __init__(self, target: str, foreground: Floats, maps: Floats | None, threshold: float) -> None:
+        channels = 0 if target == "none" else TARGETS[target].channels if target in TARGETS else None
+        if channels is None:
+            raise ValueError(f"target: got {target!r}, expected one of {['none', *TARGETS]}")
+        if (None if maps is None else maps.shape) != ((channels, *foreground.shape) if channels else None):
+            got = None if maps is None else maps.shape
+            raise ValueError(f"maps of target {target!r}: got {got}, expected {channels} of {foreground.shape}")
+        self.inside = foreground >= threshold
+        self.ends: NDArray[np.intp] | None = None  # where the flow leads from each pixel inside
+        if not self.inside.any():
+            return
+        if target == "flows" and maps is not None:
+            self.ends = _ends(maps, self.inside)
+            mass = np.bincount(self.ends, minlength=self.inside.size).astype(np.float32).reshape(self.inside.shape)
+            landscape = _blurred(mass, 1)
+            self.basins = _Basins(landscape, landscape > 0, mass)
+            return
+        if maps is None:
+            landscape = _edge_distance(_pieces(self.inside))
+        else:
+            landscape = foreground * (1 - maps[0] if target == "border" else maps[0])
+        smooth = _blurred(np.where(self.inside, landscape, 0), SMOOTHING_PX)
+        self.basins = _Basins(smooth, self.inside, self.inside)
+
+    def label(self, seed: float, min_area_px: int) -> Labels:
+        """The label map at these thresholds: see `label` and `Thresholds`."""
+        if not self.inside.any():
+            return np.zeros(self.inside.shape, np.uint16)
+        labels = self.basins.joined(seed, min_area_px)
+        if self.ends is not None:
+            labels = _gathered(labels, self.ends, self.inside)
+        pieces = _pieces(labels)
+        return _numbered(pieces, np.bincount(pieces.ravel()) >= min_area_px)
 
 
 def _pieces(labels: Labels) -> Labels:
@@ -159,39 +185,51 @@ def _numbered(labels: Labels, keep: Mask) -> Labels:
     return number.astype(np.uint16 if number.max() <= np.iinfo(np.uint16).max else np.uint32)[labels]
 
 
-def _parted(landscape: Floats, inside: Mask, mass: NDArray[Any], thresholds: Thresholds) -> Labels:
-    """Cut `inside` along the valleys of a landscape: watershed from every peak, then undo the cuts not deep enough.
+class _Basins:
+    """`inside` cut along every valley of a landscape: a watershed from every peak, whose cuts can be undone.
 
-    Two basins meet at a pass, the highest point of the ridge between them. From the highest pass to the lowest, the
-    two that meet there are joined when the pass is at least `seed` times as high as the lower of their peaks, or
-    when the basin of that peak holds less than `min_area_px` of `mass`. (The dynamics of Grimaud 1992, as a ratio:
-    a network that is unsure of a nucleus lowers its peak and its passes alike.)
+    Args:
+        landscape: (H, W) float32, high in the middle of a nucleus.
+        inside: (H, W) bool, what is cut.
+        mass: (H, W), what each pixel adds to the area of its piece.
     """
-    # lower all around, so that every piece of `inside` has a peak, however flat it is and however high its neighbours
-    alone = np.pad(np.where(inside, landscape, np.float32(-1)), 1, constant_values=-1)
-    peaks = _pieces(local_maxima(alone, connectivity=2))[1:-1, 1:-1]
-    basins = watershed(-landscape, markers=peaks, connectivity=2, mask=inside)
-    count = int(basins.max()) + 1
-    peak = np.zeros(count, np.float32)
-    np.maximum.at(peak, basins.ravel(), landscape.ravel())
-    held = np.bincount(basins.ravel(), mass.ravel(), count)
-    lower, upper, height = _passes(basins, landscape)
 
-    joined = list(range(count))  # a forest: each basin points to one that it was joined with, a root to itself
+    def __init__(self, landscape: Floats, inside: Mask, mass: NDArray[Any]) -> None:
+        # lower all around, so that every piece of `inside` has a peak, however flat it is and high its neighbours
+        alone = np.pad(np.where(inside, landscape, np.float32(-1)), 1, constant_values=-1)
+        peaks = _pieces(local_maxima(alone, connectivity=2))[1:-1, 1:-1]
+        self.labels = watershed(-landscape, markers=peaks, connectivity=2, mask=inside)
+        count = int(self.labels.max()) + 1
+        peak = np.zeros(count, np.float32)
+        np.maximum.at(peak, self.labels.ravel(), landscape.ravel())
+        self.peak = peak.tolist()
+        self.mass = np.bincount(self.labels.ravel(), mass.ravel(), count).tolist()
+        self.passes = [side.tolist() for side in _passes(self.labels, landscape)]
 
-    def root(basin: int) -> int:
-        while joined[basin] != basin:
-            joined[basin] = basin = joined[joined[basin]]
-        return basin
+    def joined(self, seed: float, min_area_px: int) -> Labels:
+        """Undo the cuts that are not deep enough.
 
-    for one, other, saddle in zip(lower.tolist(), upper.tolist(), height.tolist(), strict=True):
-        high, low = root(one), root(other)
-        if peak[high] < peak[low]:
-            high, low = low, high
-        if high != low and (saddle >= thresholds.seed * peak[low] or held[low] < thresholds.min_area_px):
-            joined[low] = high
-            held[high] += held[low]
-    return np.array([root(basin) for basin in range(count)])[basins]
+        Two basins meet at a pass, the highest point of the ridge between them. From the highest pass to the lowest,
+        the two that meet there are joined when the pass is at least `seed` times as high as the lower of their peaks,
+        or when the basin of that peak holds less than `min_area_px` of mass. (The dynamics of Grimaud 1992, as a
+        ratio: a network that is unsure of a nucleus lowers its peak and its passes alike.)
+        """
+        peak, mass = self.peak, self.mass.copy()
+        owner = list(range(len(peak)))  # a forest: each basin points to one that it was joined with, a root to itself
+
+        def root(basin: int) -> int:
+            while owner[basin] != basin:
+                owner[basin] = basin = owner[owner[basin]]
+            return basin
+
+        for one, other, saddle in zip(*self.passes, strict=True):
+            high, low = root(one), root(other)
+            if peak[high] < peak[low]:
+                high, low = low, high
+            if high != low and (saddle >= seed * peak[low] or mass[low] < min_area_px):
+                owner[low] = high
+                mass[high] += mass[low]
+        return np.array([root(basin) for basin in range(len(owner))])[self.labels]
 
 
 def _passes(basins: Labels, landscape: Floats) -> tuple[Labels, Labels, Floats]:
@@ -214,11 +252,11 @@ def _passes(basins: Labels, landscape: Floats) -> tuple[Labels, Labels, Floats]:
     return lower[order][first], upper[order][first], saddle[order][first]
 
 
-def _followed(flows: Floats, inside: Mask, thresholds: Thresholds) -> Labels:
-    """Follow the flow from every pixel of `inside`; pixels that end in one place are one nucleus.
+def _ends(flows: Floats, inside: Mask) -> NDArray[np.intp]:
+    """Follow the flow from every pixel of `inside`: (N,) the flat index of the pixel where each way ends.
 
     Each round doubles the way: from where a pixel has come, it goes on as the pixel there has gone. A pixel that a
-    step, rounded, has led out of the foreground stays there; it joins the nucleus that it touches, if it touches one.
+    step, rounded, has led out of the foreground stays there.
     """
     start = np.stack(np.nonzero(inside)).astype(np.float32)  # (2, N)
     limit = np.array(inside.shape)[:, None] - 1
@@ -231,10 +269,11 @@ def _followed(flows: Floats, inside: Mask, thresholds: Thresholds) -> Labels:
 
     for _ in range(DOUBLINGS):
         way[:, here] += way[:, stop()]
-    ends = stop()
-    arrived = np.bincount(ends, minlength=inside.size).astype(np.float32).reshape(inside.shape)
-    landscape = _blurred(arrived, 1)
-    places = _parted(landscape, landscape > 0, arrived, thresholds)
+    return stop()
+
+
+def _gathered(places: Labels, ends: NDArray[np.intp], inside: Mask) -> Labels:
+    """Pixels that end in one place are one nucleus; one that ends outside joins the nucleus it touches, if any."""
     labels, arrivals = np.zeros(inside.shape, places.dtype), np.zeros(inside.shape, places.dtype)
     labels[inside] = places.ravel()[ends]
     arrivals[inside] = labels[inside] * inside.ravel()[ends]

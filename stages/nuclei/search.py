@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from sklearn.model_selection import ParameterGrid
 
 from nuclei.images import read_labels
-from nuclei.instances import Thresholds, label
+from nuclei.instances import Parting, Thresholds
 from nuclei.matching import match
 from nuclei.parallel import ordered_map
 from nuclei.params import Train
@@ -63,7 +63,8 @@ def best(rows: Sequence[dict[str, float]]) -> Thresholds:
 
 def _score(paths: tuple[Path, Path], instances: str, candidates: Sequence[Thresholds]) -> list[float]:
     maps, truth = np.load(paths[0]).astype(np.float32), read_labels(paths[1])
+    cut = lru_cache(maxsize=None)(partial(Parting, instances, maps[0], maps[1:] if len(maps) > 1 else None))
     return [
-        match(truth, label(instances, maps[0], maps[1:] if len(maps) > 1 else None, candidate)).map
+        match(truth, cut(candidate.foreground).label(candidate.seed, candidate.min_area_px)).map
         for candidate in candidates
     ]
