@@ -96,6 +96,30 @@ def test_after_augmentation_every_nucleus_is_one_piece_with_a_number_of_its_own(
         assert connected(out == number, connectivity=2).max() == 1
 
 
+@given(seed=st.integers(0, 2**31 - 1), index=st.integers(0, 14), name=st.sampled_from(sorted(TARGETS)))
+@settings(max_examples=40, deadline=None)
+def test_the_maps_are_made_of_the_augmented_and_relabelled_crop(
+    seed: int, index: int, name: str, prepared: tuple[Path, list[Record], Params]
+) -> None:
+    folder, records, params = prepared
+    train = dataclasses.replace(params.train, instances=name, augment=ALL_ON, crop_px=64)
+    crops = Crops(records, folder, train, epochs=3, seed=seed)
+    augmented: list[np.ndarray] = []
+
+    def spy(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+        out = augment(**arrays)
+        augmented.append(out["mask"])
+        return out
+
+    augment, crops.augment = crops.augment, spy  # type: ignore[assignment]
+    spy.set_random_seed = augment.set_random_seed  # type: ignore[attr-defined]
+    _, foreground, maps, weight = crops[index]
+    labels = relabel(augmented[0])
+    np.testing.assert_array_equal(foreground[0], labels > 0)
+    np.testing.assert_array_equal(maps, TARGETS[name].encode(labels))
+    np.testing.assert_array_equal(weight[0], TARGETS[name].weight(labels))
+
+
 def test_image_and_labels_move_together() -> None:
     side = window_px(64)
     labels = np.zeros((side, side), np.uint16)

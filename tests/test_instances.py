@@ -148,6 +148,16 @@ def test_the_distance_is_one_in_the_middle_of_every_nucleus_and_falls_to_its_own
     assert all(TARGETS["distance"].encode(TOUCHING)[0][number == TOUCHING].max() == 1 for number in range(1, 5))
 
 
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_maps_are_the_same_to_the_last_bit_wherever_in_memory_they_are_made(name: str) -> None:
+    labels = discs((20, 16, 10), (20, 30, 7), (40, 56, 9), (8, 50, 6))
+    first = TARGETS[name].encode(labels)
+    held = []
+    for size in range(1, 60000, 500):
+        held.append(np.empty(size, np.uint8))  # moves what is allocated next
+        np.testing.assert_array_equal(TARGETS[name].encode(labels), first)
+
+
 def test_flows_point_to_the_middle_with_length_one() -> None:
     row, col = TARGETS["flows"].encode(discs((20, 30, 8)))
     assert (row[20, 30], col[20, 30]) == (0, 0)

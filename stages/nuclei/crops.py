@@ -66,7 +66,7 @@ class Crops(Dataset[Crop]):
         return self._tensors(out["image"], relabel(out["mask"]))
 
     def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-        """The stretched image and its label map, from memory where they were kept: decoding costs more than the rest."""
+        """The stretched image and its label map, from memory where kept: decoding costs more than all else."""
         if record.id in self.kept:
             return self.kept[record.id]
         rgb = read_rgb(image_path(self.folder, record.id))

@@ -302,7 +302,8 @@ def _edge_distance(pieces: Labels) -> Floats:
     if inner.all():  # one nucleus, or none, fills the image: there is no edge to measure from
         return np.where(pieces > 0, np.float32(0.5), np.float32(0))
     to_outermost = cv2.distanceTransform(inner.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    distance = to_outermost.astype(np.float32, copy=False) + np.float32(0.5)
+    # the last bit of what OpenCV returns changes from call to call; the squares are whole numbers
+    distance = np.sqrt(np.rint(np.square(to_outermost))) + np.float32(0.5)
     return np.where(pieces > 0, distance, np.float32(0))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -50,7 +51,7 @@ class Training:
         self.crops, self.settings, self.train, self.fabric, self.checkpoint = crops, settings, train, fabric, checkpoint
         self.steps_per_epoch = math.ceil(crops.per_epoch / train.batch_size)
         net = net.to(memory_format=torch.channels_last)
-        optimizer = _optimizer(net, train)
+        optimizer = _optimizer(net, train, fused=fabric.device.type == "cpu")
         self.schedule = _schedule(optimizer, train, self.steps_per_epoch * crops.epochs)
         self.net, self.optimizer = fabric.setup(net, optimizer)
         self.net.train()
@@ -88,19 +89,19 @@ class Training:
             row = {
                 "epoch": epoch,
                 "train_loss": float(np.mean(losses)),
-                **validate(self._segmenter(), validation, self),
+                **validate(self._segmenter(replace(self.settings, flips=False)), validation, self),
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
             self._keep(row)
             log(row)
             print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
         self.average.module.load_state_dict(self.best)
-        return self._segmenter()
+        return self._segmenter(self.settings)
 
-    def _segmenter(self) -> Segmenter:
+    def _segmenter(self, settings: Settings) -> Segmenter:
         """The averaged weights, in use."""
         averaged = cast(NucleusNet, self.average.module)
-        return Segmenter(averaged, self.settings, device=self.fabric.device.type)
+        return Segmenter(averaged, settings, device=self.fabric.device.type)
 
     def _step(self, batch: Sequence[Tensor], epoch: int) -> float:
         image, foreground, maps, weight = batch
@@ -134,9 +135,9 @@ class Training:
             for start in range(0, per_epoch, size)
         ]
         on_cpu = self.fabric.device.type == "cpu"
-        loader = DataLoader(
-            self.crops, batch_sampler=batches, num_workers=0 if on_cpu else min(cores(), 16), pin_memory=not on_cpu
-        )
+        workers = 0 if on_cpu else min(cores(), 16)
+        self.crops.free_bytes //= max(workers, 1)
+        loader = DataLoader(self.crops, batch_sampler=batches, num_workers=workers, pin_memory=not on_cpu)
         return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
     def _keep(self, row: Row) -> None:
@@ -188,14 +189,18 @@ def validate(segmenter: Segmenter, records: Sequence[Record], training: Training
     }
 
 
-def _optimizer(net: NucleusNet, train: Train) -> torch.optim.Optimizer:
-    """Weight decay acts on convolutions alone: on biases and normalisation it does harm (He et al., 2018)."""
+def _optimizer(net: NucleusNet, train: Train, *, fused: bool) -> torch.optim.Optimizer:
+    """Weight decay acts on convolutions alone: on biases and normalisation it does harm (He et al., 2018).
+
+    `fused`: in one pass over the weights. With 16-mixed on a GPU it can not be joined with clipping.
+    """
     decayed = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=train.learning_rate, momentum=0.9, nesterov=True)
-    return {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[train.optimizer](groups, lr=train.learning_rate)
+        return torch.optim.SGD(groups, lr=train.learning_rate, momentum=0.9, nesterov=True, fused=fused)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[train.optimizer]
+    return kind(groups, lr=train.learning_rate, fused=fused)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> torch.optim.lr_scheduler.LambdaLR:

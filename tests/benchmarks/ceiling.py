@@ -1,9 +1,10 @@
 """The ceiling of each target: the true maps through the same labelling, on every image of a prepared folder.
 
-    python tests/benchmarks/ceiling.py data/prepared [--seed 0.5] [--min-area 0] [--workers 1]
+    python tests/benchmarks/ceiling.py data/prepared [--seed 0.5] [--min-area 0] [--workers 1] [--at-least 0.97]
 
 Prints a Markdown table. Scores are means over the images with nuclei, times medians over all images, in ms for
-256 x 256 pixels; "none" has no maps, so its row is what a perfect foreground alone can reach.
+256 x 256 pixels; "none" has no maps, so its row is what a perfect foreground alone can reach. With --at-least it exits
+with 1 where the mAP of a target is below: such a target, or its labelling, can not tell nuclei apart.
 """
 
 from __future__ import annotations
@@ -64,11 +65,21 @@ def main() -> None:
     parser.add_argument("--seed", type=float, default=0.5)
     parser.add_argument("--min-area", type=int, default=0, help="in pixels")
     parser.add_argument("--workers", type=int, default=1, help="processes; times are steadier with one")
+    parser.add_argument(
+        "--at-least", type=float, default=0.0, metavar="MAP", help="the mAP that every target has to reach"
+    )
     given = parser.parse_args()
     paths = [label_path(given.prepared, record.id) for record in read_index(given.prepared)]
     task = partial(measure, thresholds=Thresholds(0.5, given.seed, given.min_area))
     measured = np.array(list(ordered_map(task, paths, workers=given.workers)))
     print(f"{len(paths)} images, seed {given.seed:g}, smallest area {given.min_area} px\n\n{table(measured)}")
+    low = [
+        name
+        for name, score in zip(NAMES, np.nanmean(measured[..., 0], axis=0), strict=True)
+        if name != "none" and score < given.at_least
+    ]
+    if low:
+        sys.exit(f"below {given.at_least:g}: {', '.join(low)}")
 
 
 if __name__ == "__main__":
