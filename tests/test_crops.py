@@ -16,7 +16,7 @@ from skimage.measure import label as connected
 from conftest import write_params, write_prepared
 from nuclei.augment import augmentation, window_px
 from nuclei.crops import Crops, draw, image_weights
-from nuclei.instances import TARGETS, relabel
+from nuclei.instances import TARGETS, loss_weight, relabel
 from nuclei.params import Augment, Params
 from nuclei.records import Record
 
@@ -67,10 +67,9 @@ def test_a_crop_has_the_shapes_that_training_expects(
     instances: str, prepared: tuple[Path, list[Record], Params]
 ) -> None:
     image, foreground, maps, weight = make(prepared, instances=instances)[1]
-    channels = TARGETS[instances].channels if instances in TARGETS else 0
     assert image.shape == (3, 32, 32)
     assert foreground.shape == weight.shape == (1, 32, 32)
-    assert maps.shape == (channels, 32, 32)
+    assert maps.shape == (1 if instances in TARGETS else 0, 32, 32)
     assert {tensor.dtype for tensor in (image, foreground, maps, weight)} == {torch.float32}
 
 
@@ -117,7 +116,7 @@ def test_the_maps_are_made_of_the_augmented_and_relabelled_crop(
     labels = relabel(augmented[0])
     np.testing.assert_array_equal(foreground[0], labels > 0)
     np.testing.assert_array_equal(maps, TARGETS[name].encode(labels))
-    np.testing.assert_array_equal(weight[0], TARGETS[name].weight(labels))
+    np.testing.assert_array_equal(weight[0], loss_weight(labels))
 
 
 def test_image_and_labels_move_together() -> None:

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from nuclei.annotations import from_masks
 from nuclei.archives import Archive, samples
 from nuclei.images import read_mask
-from nuclei.instances import BORDER_PX, CRUMB_PX, FAR_WEIGHT, TARGETS, Thresholds, label, relabel
+from nuclei.instances import BORDER_PX, CRUMB_PX, FAR_WEIGHT, TARGETS, Thresholds, label, loss_weight, relabel
 from nuclei.matching import match
 
 REAL = Path(__file__).resolve().parents[2] / "shared/data/stage1_train.zip"
@@ -158,35 +158,15 @@ def test_the_maps_are_the_same_to_the_last_bit_wherever_in_memory_they_are_made(
         np.testing.assert_array_equal(TARGETS[name].encode(labels), first)
 
 
-def test_flows_point_to_the_middle_with_length_one() -> None:
-    row, col = TARGETS["flows"].encode(discs((20, 30, 8)))
-    assert (row[20, 30], col[20, 30]) == (0, 0)
-    assert (row[14, 30], col[14, 30]) == (1, 0)
-    assert (row[20, 36], col[20, 36]) == (0, -1)
-    np.testing.assert_allclose((row[23, 26], col[23, 26]), (-0.6, 0.8), rtol=1e-6)
-
-
-def test_flows_go_around_the_bend_of_a_crescent() -> None:
-    rows, cols = np.indices((50, 50))
-    radius = np.hypot(rows - 25, cols - 25)
-    horseshoe = ((radius > 14) & (radius < 21) & (cols > 15)).astype(np.uint16)
-    flows = TARGETS["flows"].encode(horseshoe)
-    place = np.argwhere(horseshoe)
-    ahead = np.rint(place + 2 * flows[:, place[:, 0], place[:, 1]].T).astype(int)
-    assert (horseshoe[tuple(ahead.T)] > 0).mean() > 0.98
-    assert match(horseshoe, recovered("flows", horseshoe)).map == 1
-
-
 @few
 @given(LABELS)
 def test_a_target_keeps_to_its_range_and_shape(labels: np.ndarray) -> None:
     for target in TARGETS.values():
-        maps, weight = target.encode(labels), target.weight(labels)
+        maps, weight = target.encode(labels), loss_weight(labels)
         assert maps.dtype == weight.dtype == np.float32
-        assert maps.shape == (target.channels, *labels.shape)
+        assert maps.shape == (1, *labels.shape)
         assert weight.shape == labels.shape
-        low = 0 if target.activation == "sigmoid" else -1
-        assert low <= maps.min() <= maps.max() <= 1 + 1e-6
+        assert 0 <= maps.min() <= maps.max() <= 1 + 1e-6
         assert 0 <= weight.min() <= weight.max() <= 1
         assert (weight[labels > 0] == 1).all()
 
@@ -197,20 +177,18 @@ def test_a_target_does_not_depend_on_the_numbers_of_the_labels(labels: np.ndarra
     renumbered = np.array([0, *numbers], np.uint32)[labels]
     for target in TARGETS.values():
         np.testing.assert_allclose(target.encode(renumbered), target.encode(labels), atol=1e-6)
-        np.testing.assert_array_equal(target.weight(renumbered), target.weight(labels))
 
 
-@pytest.mark.parametrize("name", ["border", "distance"])
-def test_a_turned_image_has_turned_scalar_maps(name: str) -> None:
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_turned_image_has_turned_maps(name: str) -> None:
     encode = TARGETS[name].encode
     for turns in (1, 2, 3):
         np.testing.assert_allclose(encode(np.rot90(TOUCHING, turns))[0], np.rot90(encode(TOUCHING)[0], turns))
 
 
-def test_far_from_nuclei_the_loss_counts_less_and_for_flows_not_at_all() -> None:
+def test_far_from_nuclei_the_loss_counts_less() -> None:
     labels = discs((10, 10, 5))
-    assert TARGETS["distance"].weight(labels)[[10, 10, 40], [10, 17, 60]] == pytest.approx([1, 1, FAR_WEIGHT])
-    assert TARGETS["flows"].weight(labels)[[10, 10, 40], [10, 17, 60]].tolist() == [1, 0, 0]
+    assert loss_weight(labels)[[10, 10, 40], [10, 17, 60]] == pytest.approx([1, 1, FAR_WEIGHT])
 
 
 # --- label ------------------------------------------------------------------------------------------------------------
@@ -244,15 +222,6 @@ def test_a_nucleus_below_the_smallest_area_joins_its_neighbour_or_is_dropped() -
     assert not joined[labels == 3].any()
 
 
-def test_a_pixel_that_flows_out_of_the_foreground_joins_the_nucleus_it_touches() -> None:
-    labels = discs((20, 30, 8))
-    flows = TARGETS["flows"].encode(labels)
-    rim = labels.astype(bool) & ~np.roll(labels.astype(bool), 1, axis=0)
-    flows[:, rim] = np.array([-1, 0])[:, None]  # its upper rim flows up and away
-    found = label("flows", (labels > 0).astype(np.float32), flows, EVEN)
-    np.testing.assert_array_equal(found, labels)
-
-
 @pytest.mark.parametrize("name", NAMES)
 @few
 @given(data=st.data())
@@ -262,11 +231,8 @@ def test_whatever_the_network_says_labels_are_consecutive_pieces_inside_the_fore
     shape, seed, limits = data.draw(SIDES), data.draw(st.integers(0, 2**32 - 1)), data.draw(LIMITS)
     random = np.random.default_rng(seed)
     foreground = random.random(shape, np.float32)
-    channels = TARGETS[name].channels if name in TARGETS else 0
-    maps = random.random((channels, *shape), np.float32)
-    if name == "flows":
-        maps = 2 * maps - 1
-    found = label(name, foreground, maps if channels else None, limits)
+    maps = random.random((1, *shape), np.float32) if name in TARGETS else None
+    found = label(name, foreground, maps, limits)
     assert_valid(found)
     assert not found[foreground < limits.foreground].any()
     assert found.max() == 0 or np.bincount(found.ravel())[1:].min() >= limits.min_area_px
@@ -309,7 +275,7 @@ def test_an_unknown_target_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "maps"), [("none", (1, 3, 3)), ("border", None), ("flows", (1, 3, 3)), ("distance", (1, 3, 4))]
+    ("name", "maps"), [("none", (1, 3, 3)), ("border", None), ("distance", (2, 3, 3)), ("distance", (1, 3, 4))]
 )
 def test_maps_of_another_shape_are_refused(name: str, maps: tuple[int, ...] | None) -> None:
     given_maps = None if maps is None else np.zeros(maps, np.float32)

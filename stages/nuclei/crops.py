@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from nuclei.augment import augmentation, window_px
 from nuclei.images import read_labels, read_rgb
-from nuclei.instances import TARGETS, relabel
+from nuclei.instances import TARGETS, loss_weight, relabel
 from nuclei.normalisation import stretch, to_tensor
 from nuclei.params import Train
 from nuclei.records import Record, image_path, label_path
@@ -86,7 +86,7 @@ class Crops(Dataset[Crop]):
             maps, weight = torch.zeros(0, *labels.shape), torch.zeros(1, *labels.shape)
         else:
             maps = torch.from_numpy(self.target.encode(labels))
-            weight = torch.from_numpy(self.target.weight(labels))[None]
+            weight = torch.from_numpy(loss_weight(labels))[None]
         return to_tensor(rgb), foreground, maps, weight
 
 

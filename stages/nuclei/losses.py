@@ -41,14 +41,13 @@ def instance_loss(target: Target, raw: Tensor, truth: Tensor, weight: Tensor) ->
     """Average the second head's loss over pixels, weighted.
 
     Args:
-        target: what the head learns; names the loss and the activation.
-        raw: (B, C, H, W) float, the head's output before the activation.
+        target: what the head learns; names the loss.
+        raw: (B, C, H, W) float, the head's output before the sigmoid.
         truth: (B, C, H, W) float, as `target.encode` makes it.
-        weight: (B, 1, H, W) float, as `target.weight` makes it.
+        weight: (B, 1, H, W) float, as `instances.loss_weight` makes it.
     """
     if target.loss == "bce":
         loss = F.binary_cross_entropy_with_logits(raw, truth, reduction="none")
     else:
-        activated = raw.tanh() if target.activation == "tanh" else raw.sigmoid()
-        loss = {"l1": F.l1_loss, "mse": F.mse_loss}[target.loss](activated, truth, reduction="none")
+        loss = F.l1_loss(raw.sigmoid(), truth, reduction="none")
     return (loss * weight).sum() / (weight.sum() * truth.shape[1]).clamp(min=1)

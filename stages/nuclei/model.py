@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
@@ -37,7 +37,6 @@ class NucleusNet(nn.Module):
         arch: an architecture of segmentation_models_pytorch.
         encoder_name: one of its encoders.
         map_channels: channels of the second head; 0 for none.
-        activation: what the second head's raw output goes through, `sigmoid` or `tanh`.
         encoder_weights: None, `imagenet`, or the path of a `.pth` or `.safetensors` file of encoder weights.
 
     Raises:
@@ -50,11 +49,9 @@ class NucleusNet(nn.Module):
         encoder_name: str,
         *,
         map_channels: int,
-        activation: Literal["sigmoid", "tanh"] = "sigmoid",
         encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.activate = {"sigmoid": torch.sigmoid, "tanh": torch.tanh}[activation]
         unet: Any = _unet(arch, encoder_name, encoder_weights)
         self.unet = unet
         convolution, upsampling, _ = unet.segmentation_head
@@ -82,9 +79,9 @@ class NucleusNet(nn.Module):
         return foreground, None if self.instance_head is None else self.instance_head(features)
 
     def predict(self, image: Tensor) -> Tensor:
-        """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W): the foreground's probability, the activated maps."""
+        """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W): the sigmoid of both."""
         foreground, maps = self(image)
-        return foreground.sigmoid() if maps is None else torch.cat([foreground.sigmoid(), self.activate(maps)], 1)
+        return foreground.sigmoid() if maps is None else torch.cat([foreground.sigmoid(), maps.sigmoid()], 1)
 
 
 def _unet(arch: str, encoder_name: str, encoder_weights: str | None) -> nn.Module:

@@ -76,7 +76,7 @@ class Train:
     arch: str
     encoder_name: str
     encoder_weights: str | None
-    instances: Literal["none", "border", "distance", "flows"]
+    instances: Literal["none", "border", "distance"]
     crop_px: Side
     crops_per_epoch: Count | None
     batch_size: Count

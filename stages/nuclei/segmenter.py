@@ -118,16 +118,8 @@ class Segmenter:
 
 def make_net(arch: str, encoder_name: str, instances: str, encoder_weights: str | None = None) -> NucleusNet:
     """Make the network whose second head learns the target `instances`; see NucleusNet."""
-    target = TARGETS.get(instances)
-    if target is None:
-        return NucleusNet(arch, encoder_name, map_channels=0, encoder_weights=encoder_weights)
-    return NucleusNet(
-        arch,
-        encoder_name,
-        map_channels=target.channels,
-        activation=target.activation,
-        encoder_weights=encoder_weights,
-    )
+    channels = 1 if instances in TARGETS else 0
+    return NucleusNet(arch, encoder_name, map_channels=channels, encoder_weights=encoder_weights)
 
 
 def segment_cell_image(image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = FOLDER) -> NDArray[Any]:

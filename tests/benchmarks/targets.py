@@ -57,8 +57,7 @@ def steps(names: list[str], rounds: int) -> dict[str, float]:
             logits, maps = net(image)
             value = loss(logits, truth)
             if name != "none":
-                target = TARGETS[name]
-                value = value + instance_loss(target, maps, truth.expand(-1, target.channels, -1, -1), weight)
+                value = value + instance_loss(TARGETS[name], maps, truth, weight)
             value.backward()
             optimizers[name].step()
             optimizers[name].zero_grad(set_to_none=True)
