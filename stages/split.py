@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from nuclei import files
+from nuclei import files, userfiles
 from nuclei.errors import run
 from nuclei.images import read_rgb
 from nuclei.params import load
@@ -38,7 +38,7 @@ def main() -> None:
             seed=params.seed,
         )
     else:
-        parts = read_list(Path(params.split.list), set(group))
+        parts = read_list(userfiles.absolute(params.split.list, Path.cwd()), set(group))
     files.write_rows(
         SPLIT, ["id", "part", "group"], ({"id": id, "part": part, "group": group[id]} for id, part in parts.items())
     )

@@ -189,6 +189,18 @@ def test_the_stage_takes_a_list_and_says_which_groups_it_divides(prepared: Path)
     assert "divides 1 groups" in done.stdout
 
 
+def test_a_list_is_found_from_dvcs_temporary_workspace(prepared: Path) -> None:
+    inner = prepared / ".dvc/tmp/exps/standalone/tmpx1"
+    inner.mkdir(parents=True)
+    (prepared / "data").rename(inner / "data")
+    parts = ["train"] * 9 + ["val", "val", "test"]
+    listed(prepared, "id,part\n" + "".join(f"image{n:02d},{part}\n" for n, part in enumerate(parts)))
+    write_params(inner, split={"list": "list.csv"})
+    done = run_script("split", inner)
+    assert done.returncode == 0, done.stderr
+    assert [row["part"] for row in table(inner)] == parts
+
+
 def test_a_wrong_list_ends_the_stage_with_one_error_and_no_split(prepared: Path) -> None:
     listed(prepared, "id,part\nimage00,train\n")
     write_params(prepared, split={"list": "list.csv"})
