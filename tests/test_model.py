@@ -72,10 +72,23 @@ def test_the_foreground_is_what_the_plain_network_says() -> None:
         torch.testing.assert_close(net(image)[0], net.unet(image))
 
 
-@pytest.mark.parametrize(("arch", "encoder"), [("Unnet", "resnet34"), ("Unet", "resnet35")])
-def test_an_unknown_network_is_named(arch: str, encoder: str) -> None:
-    with pytest.raises(InputError, match=f"train.arch {arch}, train.encoder_name {encoder}"):
+@pytest.mark.parametrize(
+    ("arch", "encoder", "meant"),
+    [
+        ("Unnet", "resnet34", "train.arch: Unet?"),
+        ("Unet", "resnet35", "train.encoder_name: resnet34?"),
+        ("unet++", "resnet 34", "train.arch: Unet, train.encoder_name: resnet34?"),
+    ],
+)
+def test_an_unknown_network_is_named_with_the_nearest_known_one(arch: str, encoder: str, meant: str) -> None:
+    said = f"train.arch {arch}, train.encoder_name {encoder}(.|\n)*did you mean {meant}"
+    with pytest.raises(InputError, match=said.replace("+", r"\+").replace("?", r"\?")):
         NucleusNet(arch, encoder, map_channels=0)
+
+
+def test_a_network_that_resembles_none_refers_to_the_documentation() -> None:
+    with pytest.raises(InputError, match="documentation lists them"):
+        NucleusNet("zzzzzz", "resnet34", map_channels=0)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
