@@ -19,7 +19,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-REAL = ROOT.parent / "shared" / "data" / "stage1_train.zip"
 FILES = {"a/images/a.png": b"A" * 1000, "a/masks/1.png": b"1" * 1000, "b/images/b.png": b"B" * 1000}
 WRITTEN = ["encoder_weights.json", "raw", "source.json", "split_list.json"]
 
@@ -308,7 +307,6 @@ def test_a_wrong_archive_is_an_error_and_is_not_kept(
     assert not list((folder / "data/.download").iterdir())
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"the real data is not at {REAL}")
-def test_the_real_archive_arrives_whole(tmp_path: Path) -> None:
-    folder = workspace(tmp_path, str(REAL))
-    assert fetched(folder) == {"stage1_train.zip": hashlib.sha256(REAL.read_bytes()).hexdigest()}
+def test_the_real_archive_arrives_whole(tmp_path: Path, real_data: Path) -> None:
+    folder = workspace(tmp_path, str(real_data))
+    assert fetched(folder) == {"stage1_train.zip": hashlib.sha256(real_data.read_bytes()).hexdigest()}
