@@ -1,27 +1,30 @@
-"""Say what `data:` is, so that DVC sees when the user's own data changes.
+"""Say what the user's own files hold, so that DVC sees when that changes.
 
-Reads:      what `data` points to; the network never
-Writes:     data/source.json
-Parameters: data
+Reads:      what `data`, `split.list` and `train.encoder_weights` point to; the network never
+Writes:     data/source.json; data/split_list.json and data/encoder_weights.json, null where no file is named
+Parameters: data, split.list, train.encoder_weights
 
-It runs every time (`always_changed` in dvc.yaml), so it imports little and only hashes; fetch depends on what it
-writes and runs again when that changes. Nothing in it depends on where the data or the repository lies.
+It runs every time (`always_changed` in dvc.yaml), so it imports little and only hashes; fetch, split and train depend
+on what it writes and run again when that changes. A path that leads nowhere is an error here, before any work. Nothing
+in what it writes depends on where the files or the repository lie.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from nuclei import sources, userfiles
 from nuclei.errors import run
 from nuclei.files import write_json
 from nuclei.params import load
-from nuclei.sources import describe
 
 SOURCE = Path("data/source.json")
+SPLIT_LIST, ENCODER_WEIGHTS = Path("data/split_list.json"), Path("data/encoder_weights.json")
 OUTPUTS = (
     "data/raw",
     "data/prepared",
     "data/unlabelled",
+    "data/split.csv",
     "data/model",
     "data/predictions",
     "data/submission",
@@ -31,7 +34,25 @@ OUTPUTS = (
 
 
 def main() -> None:
-    write_json(SOURCE, describe(load().data, Path.cwd(), OUTPUTS))
+    params, here = load(), Path.cwd()
+    split_list = None if params.split.list is None else userfiles.absolute(params.split.list, here)
+    weights = userfiles.encoder_weights(params.train.encoder_weights, here)
+    found = {
+        SPLIT_LIST: userfiles.describe(
+            "split.list", split_list, here, OUTPUTS, expected="null, or a CSV of id,part", keywords=["null"]
+        ),
+        ENCODER_WEIGHTS: userfiles.describe(
+            "train.encoder_weights",
+            weights,
+            here,
+            OUTPUTS,
+            expected="null, imagenet, or a .pth or .safetensors file",
+            keywords=["null", userfiles.IMAGENET],
+        ),
+        SOURCE: sources.describe(params.data, here, OUTPUTS),
+    }
+    for path, description in found.items():
+        write_json(path, description)
 
 
 if __name__ == "__main__":

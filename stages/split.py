@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from nuclei import files
+from nuclei import files, userfiles
 from nuclei.errors import run
 from nuclei.images import read_rgb
 from nuclei.params import load
 from nuclei.progress import track
 from nuclei.records import MODALITIES, PARTS, Record, image_path, read_index
 from nuclei.similarity import glance, groups
-from nuclei.splitting import divided, read_list, split
+from nuclei.splitting import check_nuclei, divided, read_list, split
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
 
@@ -29,7 +29,8 @@ def main() -> None:
     glances = [glance(image) for image in track(images, what="compare images", total=len(records))]
     found = (1 + groups(glances, params.split.duplicate_similarity)).tolist()
     group = {record.id: number for record, number in zip(records, found, strict=True)}
-    if params.split.list is None:
+    path = None if params.split.list is None else userfiles.absolute(params.split.list, Path.cwd())
+    if path is None:
         parts = split(
             records,
             found,
@@ -38,7 +39,8 @@ def main() -> None:
             seed=params.seed,
         )
     else:
-        parts = read_list(Path(params.split.list), set(group))
+        parts = read_list(path, set(group))
+    check_nuclei(parts, records, path)
     files.write_rows(
         SPLIT, ["id", "part", "group"], ({"id": id, "part": part, "group": group[id]} for id, part in parts.items())
     )

@@ -1,6 +1,6 @@
 """Train the network, tune its thresholds on the validation images, and write a model that predicts as it was tuned.
 
-Reads:      data/prepared, the train and val rows of data/split.csv
+Reads:      data/prepared, the train and val rows of data/split.csv, and the file of encoder_weights where one is named
 Writes:     data/model (unet_final_model.pth: the U-Net's plain state dict; instance_head.pth; model.json),
             reports/history.csv, reports/search.csv, reports/live (the learning curves while they grow)
 Parameters: seed, epochs, train
@@ -17,7 +17,7 @@ import torch
 from dvclive import Live
 from lightning_fabric import Fabric
 
-from nuclei import checkpoint, files, search
+from nuclei import checkpoint, files, search, userfiles
 from nuclei.crops import Crops
 from nuclei.errors import run
 from nuclei.images import read_rgb
@@ -41,9 +41,12 @@ def main() -> None:
     torch.use_deterministic_algorithms(True, warn_only=fabric.device.type != "cpu")
 
     train = params.train
-    net = make_net(train.arch, train.encoder_name, train.instances, train.encoder_weights)
+    weights = userfiles.encoder_weights(train.encoder_weights, Path.cwd())
+    net = make_net(train.arch, train.encoder_name, train.instances, str(weights) if weights else train.encoder_weights)
     crops = Crops(training_images, PREPARED, train, epochs=params.epochs, seed=params.seed)
-    kept = checkpoint.Checkpoint(checkpoint.key(decides(params), inputs([*training_images, *validation_images])))
+    kept = checkpoint.Checkpoint(
+        checkpoint.key(decides(params), inputs([*training_images, *validation_images], weights))
+    )
     training = Training(net, crops, first_settings(params), train, fabric, kept)
     with Live(str(LIVE), save_dvc_exp=False, dvcyaml=None, report=None) as live:
         segmenter = training.fit(validation_images, log=lambda row: log(live, row))
@@ -71,9 +74,9 @@ def decides(params: Params) -> object:
     return [params.seed, params.epochs, asdict(params.train)]
 
 
-def inputs(records: list[Record]) -> list[Path]:
+def inputs(records: list[Record], weights: Path | None) -> list[Path]:
     images = [path(PREPARED, record.id) for record in records for path in (image_path, label_path)]
-    return [SPLIT, *images]
+    return [SPLIT, *images, *([weights] if weights else [])]
 
 
 def first_settings(params: Params) -> Settings:

@@ -99,6 +99,18 @@ def run_script(script: str, folder: Path, *arguments: str, **environment: str) -
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The path of the real stage1_train.zip: what NUCLEI_DATA names, or where it lies beside the repository."""
+    named = os.environ.get("NUCLEI_DATA")
+    path = Path(named) if named else ROOT.parent / "shared/data/stage1_train.zip"
+    if path.is_file():
+        return path
+    if named:
+        pytest.fail(f"NUCLEI_DATA names no file: {named}")
+    pytest.skip("set NUCLEI_DATA to the path of the real stage1_train.zip to run this")
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which stages/train.py has run on small images of discs."""
     folder = tmp_path_factory.mktemp("trained")

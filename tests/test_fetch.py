@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-REAL = ROOT.parent / "shared" / "data" / "stage1_train.zip"
 FILES = {"a/images/a.png": b"A" * 1000, "a/masks/1.png": b"1" * 1000, "b/images/b.png": b"B" * 1000}
+WRITTEN = ["encoder_weights.json", "raw", "source.json", "split_list.json"]
 
 
 def workspace(folder: Path, data: str, **fetch: object) -> Path:
@@ -53,7 +53,7 @@ def fetched(folder: Path) -> dict[str, str]:
     """Run both scripts; return the SHA-256 of each archive, and check that nothing else was left."""
     execute(folder, "source")
     execute(folder, "fetch")
-    assert sorted(path.name for path in (folder / "data").iterdir()) == ["raw", "source.json"]
+    assert sorted(path.name for path in (folder / "data").iterdir()) == WRITTEN
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (folder / "data/raw").iterdir()}
 
 
@@ -171,6 +171,50 @@ def test_the_pipelines_own_output_is_refused_before_dvc_deletes_it(tmp_path: Pat
     assert "the pipeline itself writes" in execute(workspace(tmp_path, "data/raw"), "source", status=1)
 
 
+FILES_OF_PARAMETERS = [("split", "list", "split_list"), ("train", "encoder_weights", "encoder_weights")]
+
+
+def naming(folder: Path, section: str, name: str, value: str | None) -> Path:
+    """A workspace of the sample in which another parameter has this value."""
+    workspace(folder, "sample")
+    params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    params[section][name] = value
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("section", "name", "file"), FILES_OF_PARAMETERS)
+def test_a_named_files_content_is_recorded_and_none_is_null(tmp_path: Path, section: str, name: str, file: str) -> None:
+    recorded = []
+    for value, content in ((None, b""), ("mine", b"A"), ("mine", b"A"), ("mine", b"B")):
+        (tmp_path / "mine").write_bytes(content)
+        execute(naming(tmp_path, section, name, value), "source")
+        recorded.append(json.loads((tmp_path / f"data/{file}.json").read_text(encoding="utf-8")))
+    assert recorded[0] is None
+    assert recorded[1] == recorded[2] == {"sha256": hashlib.sha256(b"A").hexdigest()} != recorded[3]
+
+
+@pytest.mark.parametrize(("section", "name", "file"), FILES_OF_PARAMETERS)
+def test_a_named_file_that_is_not_there_is_an_error_before_any_work(
+    tmp_path: Path, section: str, name: str, file: str
+) -> None:
+    said = execute(naming(tmp_path, section, name, "nowhere/mine"), "source", status=1)
+    assert f"`{section}.{name}` names no file" in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_mistyped_encoder_weights_are_an_error_that_names_the_nearest(tmp_path: Path) -> None:
+    said = execute(naming(tmp_path, "train", "encoder_weights", "imagnet"), "source", status=1)
+    assert "did you mean imagenet?" in said
+
+
+def test_a_named_file_is_found_from_dvcs_temporary_workspace(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"A")
+    inner = naming(tmp_path / ".dvc/tmp/exps/standalone/tmpx1", "train", "encoder_weights", "mine")
+    execute(inner, "source")
+    assert json.loads((inner / "data/encoder_weights.json").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize("place", ["standalone/tmpx1", "tmpx1"])
 def test_in_dvcs_temporary_workspace_a_relative_path_starts_from_the_repository(tmp_path: Path, place: str) -> None:
     repository = tmp_path / "repository"
@@ -229,7 +273,7 @@ def test_a_download_brings_both_archives_and_clears_up(tmp_path: Path, server: t
     archive(site / "stage1_test.zip", {"c/images/c.png": b"c"})
     folder = downloading(tmp_path / "run", urls)
     execute(folder, "fetch")
-    assert sorted(path.name for path in (folder / "data").iterdir()) == ["raw", "source.json"]
+    assert sorted(path.name for path in (folder / "data").iterdir()) == WRITTEN
     for path in site.iterdir():
         assert (folder / "data/raw" / path.name).read_bytes() == path.read_bytes()
 
@@ -263,7 +307,6 @@ def test_a_wrong_archive_is_an_error_and_is_not_kept(
     assert not list((folder / "data/.download").iterdir())
 
 
-@pytest.mark.skipif(not REAL.exists(), reason=f"the real data is not at {REAL}")
-def test_the_real_archive_arrives_whole(tmp_path: Path) -> None:
-    folder = workspace(tmp_path, str(REAL))
-    assert fetched(folder) == {"stage1_train.zip": hashlib.sha256(REAL.read_bytes()).hexdigest()}
+def test_the_real_archive_arrives_whole(tmp_path: Path, real_data: Path) -> None:
+    folder = workspace(tmp_path, str(real_data))
+    assert fetched(folder) == {"stage1_train.zip": hashlib.sha256(real_data.read_bytes()).hexdigest()}

@@ -17,7 +17,6 @@ from nuclei.images import read_mask
 from nuclei.instances import BORDER_PX, CRUMB_PX, FAR_WEIGHT, TARGETS, Thresholds, label, loss_weight, relabel
 from nuclei.matching import match
 
-REAL = Path(__file__).resolve().parents[2] / "shared/data/stage1_train.zip"
 NAMES = ["none", *TARGETS]
 EVEN = Thresholds(0.5, 0.5, 0)
 SIDES = st.tuples(st.integers(1, 24), st.integers(1, 24))
@@ -287,15 +286,13 @@ def test_maps_of_another_shape_are_refused(name: str, maps: tuple[int, ...] | No
 
 
 @pytest.fixture(scope="module")
-def real() -> list[np.ndarray]:
+def real(real_data: Path) -> list[np.ndarray]:
     """The label maps of twelve real images, spread over the archive, none of them large."""
-    if not REAL.exists():
-        pytest.skip(f"the real data are not at {REAL}")
-    with ZipFile(REAL) as unpacked:
+    with ZipFile(real_data) as unpacked:
         sizes = {info.filename: info.file_size for info in unpacked.infolist()}
     limit = 10**10
-    with Archive(REAL, max_bytes=limit, max_member_bytes=limit) as archive:
-        found = samples(archive.files, REAL)
+    with Archive(real_data, max_bytes=limit, max_member_bytes=limit) as archive:
+        found = samples(archive.files, real_data)
         small = [sample for sample in found if sizes[sample.image] < 400_000]
         return [
             from_masks(((mask, pixels) for mask, pixels in masks), masks[0][1].shape)[0]

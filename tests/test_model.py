@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 
+from conftest import ROOT
 from nuclei.errors import InputError
 from nuclei.model import NucleusNet, load_state, read_weights
+from nuclei.segmenter import Segmenter, Settings, make_net
+
+SETTINGS = Settings(
+    arch="Unet",
+    encoder_name="resnet34",
+    instances="distance",
+    normalise_low=1.0,
+    normalise_high=99.8,
+    tile_px=256,
+    tile_overlap_px=32,
+    flips=False,
+    foreground=0.5,
+    seed=0.5,
+    min_area_px=10,
+)
 
 
-def test_the_published_snippet_loads_the_weights_word_for_word(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(trained / "data/model")
-    device = "cpu"
-    # The snippet as published names resnet34; `trained` is a resnet18, so its name alone is exchanged here.
-    encoder_name = "resnet18"
-    loaded_model = smp.Unet(encoder_name=encoder_name, encoder_weights=None, in_channels=3, classes=1).to(device)
-    loaded_model.load_state_dict(torch.load("unet_final_model.pth"))
-
-
-def test_the_default_network_is_the_published_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readmes_snippet_loads_the_weights_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    snippet = next(block for block in blocks if "unet_final_model.pth" in block)
+    assert snippet == (
+        'loaded_model = smp.Unet(encoder_name="resnet34", encoder_weights=None, in_channels=3, classes=1).to(device)\n'
+        'loaded_model.load_state_dict(torch.load("unet_final_model.pth"))\n'
+    )
+    segmenter = Segmenter(make_net("Unet", "resnet34", "distance"), SETTINGS)
+    segmenter.save(tmp_path)
     monkeypatch.chdir(tmp_path)
-    device = "cpu"
-    torch.save(NucleusNet("Unet", "resnet34", map_channels=2).unet.state_dict(), "unet_final_model.pth")
-    loaded_model = smp.Unet(encoder_name="resnet34", encoder_weights=None, in_channels=3, classes=1).to(device)
-    loaded_model.load_state_dict(torch.load("unet_final_model.pth"))
+    names: dict[str, Any] = {"smp": smp, "torch": torch, "device": "cpu"}
+    exec(snippet, names)
+    loaded = names["loaded_model"]
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(segmenter.net.unet.state_dict()), rtol=0, atol=0)
+    loaded.eval().to(
+        memory_format=torch.channels_last
+    )  # as the Segmenter has it: another order of sums rounds otherwise
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(image), segmenter.net.unet(image))
 
 
 @pytest.mark.parametrize("arch", ["Unet", "UnetPlusPlus", "FPN", "MAnet", "Linknet"])
@@ -49,10 +72,23 @@ def test_the_foreground_is_what_the_plain_network_says() -> None:
         torch.testing.assert_close(net(image)[0], net.unet(image))
 
 
-@pytest.mark.parametrize(("arch", "encoder"), [("Unnet", "resnet34"), ("Unet", "resnet35")])
-def test_an_unknown_network_is_named(arch: str, encoder: str) -> None:
-    with pytest.raises(InputError, match=f"train.arch {arch}, train.encoder_name {encoder}"):
+@pytest.mark.parametrize(
+    ("arch", "encoder", "meant"),
+    [
+        ("Unnet", "resnet34", "train.arch: Unet?"),
+        ("Unet", "resnet35", "train.encoder_name: resnet34?"),
+        ("unet++", "resnet 34", "train.arch: Unet, train.encoder_name: resnet34?"),
+    ],
+)
+def test_an_unknown_network_is_named_with_the_nearest_known_one(arch: str, encoder: str, meant: str) -> None:
+    said = f"train.arch {arch}, train.encoder_name {encoder}(.|\n)*did you mean {meant}"
+    with pytest.raises(InputError, match=said.replace("+", r"\+").replace("?", r"\?")):
         NucleusNet(arch, encoder, map_channels=0)
+
+
+def test_a_network_that_resembles_none_refers_to_the_documentation() -> None:
+    with pytest.raises(InputError, match="documentation lists them"):
+        NucleusNet("zzzzzz", "resnet34", map_channels=0)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

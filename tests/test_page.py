@@ -48,8 +48,9 @@ class Elements(HTMLParser):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = made_up.finished_run(tmp_path_factory.mktemp("page"), images=24, side_px=64)
-    done = conftest.run_script("plot", folder)
-    assert done.returncode == 0, done.stderr
+    for script in ("plot", "page"):
+        done = conftest.run_script(script, folder)
+        assert done.returncode == 0, done.stderr
     return folder
 
 

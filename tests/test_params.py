@@ -106,6 +106,22 @@ def test_values_that_are_wrong_together_are_refused(
         load_with(tmp_path, path, value)
 
 
+def test_contradictions_are_reported_together_with_the_other_problems_and_each_value_once(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["epcohs"] = 5
+    values["train"] |= {"normalise_low": 99.9, "tile_overlap_px": -5, "tile_px": -32}
+    values["split"] |= {"val_fraction": 0.45, "test_fraction": 0.45}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError) as error:
+        params.load(tmp_path / "params.yaml")
+    message = str(error.value)
+    assert "5 parameters are wrong" in message
+    assert "epcohs: got an unknown name" in message
+    assert "train.normalise_low: got 99.9, it should be less than train.normalise_high" in message
+    assert "split.val_fraction + split.test_fraction: got 0.9" in message
+    assert message.count("train.tile_overlap_px") == message.count("train.tile_px") == 1
+
+
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "1"])
 def test_a_file_that_is_not_a_mapping_is_one_clear_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(text)

@@ -21,7 +21,6 @@ from nuclei.records import image_path, label_path, read_index, read_unlabelled
 from nuclei.simulate import draw, write_sample
 
 PARAMS = Prepare(max_image_px=10**8, max_archive_bytes=10**10)
-REAL = Path(__file__).resolve().parents[2] / "shared/data/stage1_train.zip"
 NUCLEUS = np.zeros((20, 30), np.uint8)
 NUCLEUS[3:9, 4:12] = 255
 OTHER = np.zeros((20, 30), np.uint8)
@@ -221,11 +220,10 @@ def test_the_sample_comes_through_with_every_nucleus(tmp_path: Path) -> None:
     assert table(tmp_path / "prepared" / "annotations.csv") == []
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real archive is not there")
-def test_real_images_come_through_with_every_nucleus_and_overlap(tmp_path: Path) -> None:
+def test_real_images_come_through_with_every_nucleus_and_overlap(tmp_path: Path, real_data: Path) -> None:
     """Thirty images, among them those whose masks overlap or are in pieces."""
     with_defects = ("0a7d30b2", "1609b1b8", "175dbb36", "547ef286", "72e8c49d", "ef3ef194", "f26f4c2c", "f6863b83")
-    with zipfile.ZipFile(REAL) as archive:
+    with zipfile.ZipFile(real_data) as archive:
         names = archive.namelist()
         ids = sorted({name.split("/")[0] for name in names})
         assert len(ids) == 664 and sum("/masks/" in name for name in names) == 28_986

@@ -14,7 +14,6 @@ from nuclei.similarity import duplicates, glance, groups, neighbours
 from nuclei.simulate import draw
 
 SIMILARITY = 0.8
-REAL = Path(__file__).resolve().parents[2] / "shared/data/stage1_train.zip"
 
 
 def field(seed: int, height: int = 128, width: int = 128, *, nuclei: int = 25) -> np.ndarray:
@@ -96,9 +95,8 @@ def test_one_image_and_none_have_their_groups() -> None:
     assert grouped() == []
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real archive is not there")
-def test_the_real_tissue_images_are_tiles_of_a_quarter_as_many_fields() -> None:
-    with zipfile.ZipFile(REAL) as archive:
+def test_the_real_tissue_images_are_tiles_of_a_quarter_as_many_fields(real_data: Path) -> None:
+    with zipfile.ZipFile(real_data) as archive:
         names = [name for name in archive.namelist() if "/images/" in name]
         images = {name[:8]: read_rgb(archive.read(name)) for name in names if png_size(archive, name) == (256, 320)}
     ids, glances = list(images), [glance(image) for image in images.values()]

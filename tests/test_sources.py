@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.errors import InputError
-from nuclei.sources import COMPETITION, KEYWORDS, TEST, TRAIN, describe, kind, locate, outer_repository, parts
+from nuclei.sources import COMPETITION, KEYWORDS, TEST, TRAIN, describe, kind, locate, parts
 
 OUTPUTS = ("data/raw", "reports")
 
@@ -50,21 +50,6 @@ def test_a_mistyped_keyword_is_an_error_that_names_the_nearest(tmp_path: Path, v
 def test_a_path_that_does_not_exist_is_an_error_that_says_what_may_stand_there(tmp_path: Path, value: str) -> None:
     with pytest.raises(InputError, match=r"neither a keyword nor a path(.|\n)*a folder of images(.|\n)*params.yaml"):
         describe(value, tmp_path)
-
-
-@pytest.mark.parametrize("inside", [".dvc/tmp/exps/standalone/tmpab12", ".dvc/tmp/exps/tmpab12", ".dvc/tmp/exps/t/sub"])
-def test_a_relative_path_starts_from_the_repository_that_a_temporary_workspace_lies_in(
-    tmp_path: Path, inside: str
-) -> None:
-    workspace = tmp_path / "repository" / inside
-    assert outer_repository(workspace) == tmp_path / "repository"
-    archive(tmp_path / "mine.zip")
-    assert locate("../mine.zip", workspace) == locate("../mine.zip", tmp_path / "repository") == tmp_path / "mine.zip"
-
-
-@pytest.mark.parametrize("inside", ["", "sub", ".dvc/tmp", "exps/tmp"])
-def test_any_other_folder_is_its_own_repository(tmp_path: Path, inside: str) -> None:
-    assert outer_repository(tmp_path / inside) == tmp_path / inside
 
 
 def test_the_home_folder_may_be_written_as_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

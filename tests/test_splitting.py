@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from nuclei.errors import InputError
 from nuclei.images import write_rgb
 from nuclei.records import COLUMNS, PARTS, Record, image_path, read_split
 from nuclei.simulate import draw
-from nuclei.splitting import divided, read_list, split
+from nuclei.splitting import check_nuclei, divided, read_list, split
 
 
 def records(**counts: int) -> list[Record]:
@@ -189,9 +190,42 @@ def test_the_stage_takes_a_list_and_says_which_groups_it_divides(prepared: Path)
     assert "divides 1 groups" in done.stdout
 
 
+def test_a_list_is_found_from_dvcs_temporary_workspace(prepared: Path) -> None:
+    inner = prepared / ".dvc/tmp/exps/standalone/tmpx1"
+    inner.mkdir(parents=True)
+    (prepared / "data").rename(inner / "data")
+    parts = ["train"] * 9 + ["val", "val", "test"]
+    listed(prepared, "id,part\n" + "".join(f"image{n:02d},{part}\n" for n, part in enumerate(parts)))
+    write_params(inner, split={"list": "list.csv"})
+    done = run_script("split", inner)
+    assert done.returncode == 0, done.stderr
+    assert [row["part"] for row in table(inner)] == parts
+
+
 def test_a_wrong_list_ends_the_stage_with_one_error_and_no_split(prepared: Path) -> None:
     listed(prepared, "id,part\nimage00,train\n")
     write_params(prepared, split={"list": "list.csv"})
     done = run_script("split", prepared)
     assert done.returncode == 1 and done.stderr.startswith("error: the list of the split does not fit")
     assert "Traceback" not in done.stderr and not (prepared / "data/split.csv").exists()
+
+
+@pytest.mark.parametrize("empty", PARTS)
+def test_a_part_without_a_nucleus_ends_the_stage_with_one_error_and_no_split(prepared: Path, empty: str) -> None:
+    parts = dict(zip((f"image{n:02d}" for n in range(12)), ["train"] * 9 + ["val", "val", "test"], strict=True))
+    listed(prepared, "id,part\n" + "".join(f"{id},{part}\n" for id, part in parts.items()))
+    index = prepared / "data/prepared/index.csv"
+    rows = files.read_rows(index, COLUMNS, "")
+    files.write_rows(index, COLUMNS, [row | ({"nuclei": 0} if parts[row["id"]] == empty else {}) for row in rows])
+    write_params(prepared, split={"list": "list.csv"})
+    done = run_script("split", prepared)
+    assert done.returncode == 1
+    assert f"the split leaves {empty} without nuclei" in done.stderr
+    assert f"{empty}: 0 nuclei" in done.stderr
+    assert not (prepared / "data/split.csv").exists()
+
+
+def test_a_data_set_without_nuclei_leaves_none_to_any_part() -> None:
+    found = [replace(record, nuclei=0) for record in records(tissue=6)]
+    with pytest.raises(InputError, match=r"train and val and test without nuclei(.|\n)*images that hold nuclei"):
+        check_nuclei(divide(found), found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from conftest import ROOT, run_script, write_params, write_prepared
 
@@ -75,6 +77,33 @@ def test_a_changed_parameter_never_goes_on_from_a_stale_checkpoint(workspace: Pa
     done = run_script("train", workspace)
     assert done.returncode == 0, done.stderr
     assert "going on after" not in done.stdout
+
+
+def test_changed_encoder_weights_never_go_on_from_a_stale_checkpoint(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train
+    from nuclei.checkpoint import key
+
+    monkeypatch.chdir(workspace)
+    weights = workspace / "weights.pth"
+    keys = []
+    for content in (b"A", b"A", b"B"):
+        weights.write_bytes(content)
+        keys.append(key("the same parameters", train.inputs([], weights)))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_encoder_weights_are_found_from_dvcs_temporary_workspace(trained: Path, tmp_path: Path) -> None:
+    from nuclei.model import NucleusNet
+
+    inner = tmp_path / ".dvc/tmp/exps/standalone/tmpx1"
+    shutil.copytree(trained, inner)
+    encoder = NucleusNet("Unet", "resnet18", map_channels=0).unet.encoder
+    torch.save(encoder.state_dict(), tmp_path / "mine.pth")
+    write_params(inner, epochs=1, train={"encoder_weights": "mine.pth"})
+    done = run_script("train", inner)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -23,6 +24,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
 from PIL import Image
 
+from nuclei.errors import InputError
+from nuclei.records import REMAKE
 from nuclei.tables import METRICS, Reports, Table
 
 NAMES = {"val": "validation", "test": "test"}
@@ -98,6 +101,16 @@ def render(figure: Callable[[Reports], Drawing], reports: Reports, *, dpi: int, 
         )
     width, height = Image.open(buffer).size
     return Picture(figure.__name__, drawing.title, drawing.alt, buffer.getvalue(), width, height)
+
+
+def stored(picture: Picture, folder: Path) -> Picture:
+    """The same figure as it was written to `folder` before, in that version's colours; InputError if it was not."""
+    path = folder / f"{picture.name}.png"
+    if not path.is_file():
+        raise InputError("a figure is missing", file=path, fix=REMAKE)
+    with Image.open(path) as image:
+        width, height = image.size
+    return replace(picture, png=path.read_bytes(), width_px=width, height_px=height)
 
 
 def intervals(reports: Reports) -> Drawing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nuclei import overlays
+from nuclei.errors import InputError
+from nuclei.images import read_labels, read_rgb
+from nuclei.records import REMAKE, image_path, label_path
 from nuclei.tables import Table
 
 SIDE_PX, SHEET_SIDE_PX = 512, 320  # of a picture's longer side on the page, and in a sheet of several
@@ -69,6 +73,29 @@ def choose(per_image: Table, count: int) -> tuple[str, dict[str, list[str]]]:
         fresh = [id for id in rows["id"] if id not in shown] or rows["id"].tolist()
         modalities.append(fresh[len(fresh) // 2])
     return part, {**chosen, "modalities": modalities}
+
+
+def reader(prepared: Path, predictions: Path) -> Load:
+    """Read an image and its true label map from a folder like `data/prepared`, the predicted one from `predictions`.
+
+    Raises:
+        InputError: when it reads: a file is absent or damaged, or the two label maps differ in size.
+    """
+
+    def load(id: str) -> tuple[overlays.Rgb, overlays.Labels, overlays.Labels]:
+        rgb, truth = read_rgb(image_path(prepared, id)), read_labels(label_path(prepared, id))
+        predicted = read_labels(label_path(predictions, id))
+        if predicted.shape != truth.shape:
+            raise InputError(
+                "a prediction has another size than its image",
+                file=label_path(predictions, id),
+                got="{} x {}".format(*predicted.shape),
+                expected="{} x {}".format(*truth.shape),
+                fix=REMAKE,
+            )
+        return rgb, truth, predicted
+
+    return load
 
 
 def cases(per_image: Table, ids: list[str], load: Load) -> list[Case]:

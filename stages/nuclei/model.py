@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -100,11 +101,23 @@ def _unet(arch: str, encoder_name: str, encoder_weights: str | None) -> nn.Modul
             "the network can not be made",
             got=f"train.arch {arch}, train.encoder_name {encoder_name}: {str(error).splitlines()[0]}",
             expected="an architecture and an encoder that segmentation_models_pytorch has together",
-            fix="its documentation lists them",
+            fix=_nearest(arch, encoder_name) or "its documentation lists them",
         ) from None
     if encoder_weights not in (None, "imagenet"):
         load_state(unet.encoder, read_weights(Path(encoder_weights)), Path(encoder_weights))
     return unet
+
+
+def _nearest(arch: str, encoder_name: str) -> str:
+    """The known names that unknown ones resemble, as a question; nothing where none does."""
+    archs = {model.__name__.lower(): model.__name__ for model in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    encoders = {name.lower(): name for name in smp.encoders.get_encoder_names()}
+    meant = []
+    for parameter, given, known in (("train.arch", arch, archs), ("train.encoder_name", encoder_name, encoders)):
+        close = difflib.get_close_matches(given.lower(), known, n=1, cutoff=0.6)
+        if close and known[close[0]].lower() != given.lower():
+            meant.append(f"{parameter}: {known[close[0]]}")
+    return f"did you mean {', '.join(meant)}?" if meant else ""
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:

@@ -154,20 +154,29 @@ def load(path: str | Path = FILE) -> Params:
         raise InputError("the parameters are missing", file=path, fix="run from the repository's root") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError("the parameters are not valid YAML", file=path, got=error) from None
-    params = checked(Params, values, path)
-    problems = [problem for problem in _contradictions(params) if problem]
-    if problems:
+    params, problems = _validated(Params, values)
+    wrong = {problem.split(":")[0] for problem in problems}
+    problems += [said for names, said in _contradictions(values) if not names & wrong]
+    if params is None or problems:
         raise _report(problems, path)
     return params
 
 
 def checked(section: type[Section], values: object, path: str | Path) -> Section:
     """Make `section` of plain values as YAML or JSON give them, or raise InputError with all that is wrong."""
+    made, problems = _validated(section, values)
+    if made is None:
+        raise _report(problems, path)
+    return made
+
+
+def _validated(section: type[Section], values: object) -> tuple[Section | None, list[str]]:
+    """The section, or None and all that is wrong with the values, each beginning with the name of the one it is of."""
     try:
         # as JSON, where a strict section takes a mapping and a tuple takes a list
-        return TypeAdapter(section).validate_json(json.dumps(values, default=str))
+        return TypeAdapter(section).validate_json(json.dumps(values, default=str)), []
     except ValidationError as error:
-        raise _report([_describe(problem, section) for problem in error.errors()], path) from None
+        return None, [_describe(problem, section) for problem in error.errors()]
 
 
 def _report(problems: list[str], path: str | Path) -> InputError:
@@ -206,18 +215,30 @@ def _names(section: type, prefix: str = "") -> list[str]:
     return names
 
 
-def _contradictions(params: Params) -> list[str | None]:
-    """Pairs of values that are each right and wrong together."""
-    train, split = params.train, params.split
-    return [
-        f"train.normalise_low: got {train.normalise_low}, it should be less than train.normalise_high"
-        if train.normalise_low >= train.normalise_high
-        else None,
-        f"train.tile_overlap_px: got {train.tile_overlap_px}, it should be at most half of train.tile_px"
-        if train.tile_overlap_px * 2 > train.tile_px
-        else None,
-        f"split.val_fraction + split.test_fraction: got {split.val_fraction + split.test_fraction}, "
-        "it should be at most 0.8"
-        if split.val_fraction + split.test_fraction > 0.8
-        else None,
-    ]
+def _contradictions(values: object) -> list[tuple[set[str], str]]:
+    """Values that are each right and wrong together: their names, and what is wrong.
+
+    They are read from the plain values, so that they are found beside other problems; one that is absent or no number
+    contradicts nothing.
+    """
+    low, high = _number(values, "train.normalise_low"), _number(values, "train.normalise_high")
+    tile, overlap = _number(values, "train.tile_px"), _number(values, "train.tile_overlap_px")
+    val, test = _number(values, "split.val_fraction"), _number(values, "split.test_fraction")
+    found = []
+    if low >= high:
+        names = {"train.normalise_low", "train.normalise_high"}
+        found.append((names, f"train.normalise_low: got {low:g}, it should be less than train.normalise_high"))
+    if overlap * 2 > tile:
+        names = {"train.tile_px", "train.tile_overlap_px"}
+        found.append((names, f"train.tile_overlap_px: got {overlap:g}, it should be at most half of train.tile_px"))
+    if val + test > 0.8:
+        names = {"split.val_fraction", "split.test_fraction"}
+        found.append((names, f"split.val_fraction + split.test_fraction: got {val + test:g}, it should be at most 0.8"))
+    return found
+
+
+def _number(values: object, name: str) -> float:
+    """The number of this dotted name, NaN where there is none."""
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values if isinstance(values, int | float) and not isinstance(values, bool) else math.nan

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nuclei import userfiles
 from nuclei.errors import InputError
 from nuclei.packing import fingerprint
 
@@ -51,24 +51,10 @@ def describe(data: str, workspace: Path, outputs: Iterable[str] = ()) -> dict[st
             return {"kind": "kaggle", "competition": COMPETITION}
         case "path":
             path = locate(data, workspace)
-            _check_apart(path, outer_repository(workspace), outputs)
+            userfiles.check_apart("data", path, workspace, outputs)
             return {"kind": "path", **{name: fingerprint(part) for name, part in parts(path).items()}}
         case keyword:
             return {"kind": keyword}
-
-
-def outer_repository(workspace: Path) -> Path:
-    """The folder that relative paths in `data:` start from.
-
-    That is the workspace, except in a temporary one: `dvc exp run --temp` and `--queue` run the stages in a
-    clone under `<repository>/.dvc/tmp/exps/`, which lacks every file that git and DVC do not track, so the user's
-    data among them. There, it is `<repository>`.
-    """
-    folders = workspace.parts
-    for depth in range(1, len(folders) - 2):
-        if folders[depth : depth + 3] == (".dvc", "tmp", "exps"):
-            return Path(*folders[:depth])
-    return workspace
 
 
 def locate(data: str, workspace: Path) -> Path:
@@ -77,34 +63,14 @@ def locate(data: str, workspace: Path) -> Path:
     Raises:
         InputError: nothing is there; the message says what `data` may be, and the keyword that it resembles.
     """
-    try:
-        given = Path(data).expanduser()
-    except RuntimeError:  # no home folder is known
-        given = Path(data)
-    path = Path(os.path.abspath(outer_repository(workspace) / given))  # noqa: PTH100 - resolve() follows links
-    try:
-        if path.exists():
-            return path
-    except (OSError, ValueError):  # a name that no file can have
-        pass
+    path = userfiles.absolute(data, workspace)
+    if userfiles.exists(path):
+        return path
     close = difflib.get_close_matches(data.strip().lower(), KEYWORDS, n=1, cutoff=0.6)
     fix = f"did you mean {close[0]}?" if close else "correct `data` in params.yaml, or -S data=..."
     raise InputError(
         "`data` is neither a keyword nor a path that exists", file=path, got=data, expected=EXPECTED, fix=fix
     )
-
-
-def _check_apart(path: Path, repository: Path, outputs: Iterable[str]) -> None:
-    """Refuse what the pipeline writes as its input: DVC deletes the outputs of a stage before it runs."""
-    own = [repository / output for output in outputs]
-    for place in {path, path.resolve()}:
-        if any(place.is_relative_to(output) or output.is_relative_to(place) for output in own):
-            raise InputError(
-                "`data` is, or holds, a folder that the pipeline itself writes",
-                file=path,
-                expected="data apart from " + ", ".join(outputs),
-                fix="move your data into a folder of its own and give that",
-            )
 
 
 def parts(path: Path) -> dict[str, Path]:

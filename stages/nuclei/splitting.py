@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +101,20 @@ def check_parts(parts: Mapping[str, str], path: Path | None = None) -> None:
         got = ", ".join(f"{part}: {sizes[part]}" for part in PARTS)
         fix = "take more images, or larger fractions in the section split of params.yaml"
         raise InputError(f"the split leaves {' and '.join(empty)} without images", file=path, got=got, fix=fix)
+
+
+def check_nuclei(parts: Mapping[str, str], records: Iterable[Record], path: Path | None = None) -> None:
+    """Raise InputError if a part has no nucleus: nothing could be learnt, tuned or scored there."""
+    nuclei = Counter(dict.fromkeys(PARTS, 0))
+    for record in records:
+        nuclei[parts[record.id]] += record.nuclei
+    without = [part for part in PARTS if not nuclei[part]]
+    if without:
+        got = ", ".join(f"{part}: {nuclei[part]} nuclei" for part in PARTS)
+        fix = "take more images that hold nuclei, or larger fractions in the section split of params.yaml"
+        if path is not None:
+            fix = "give each part of the list an image that holds nuclei"
+        raise InputError(f"the split leaves {' and '.join(without)} without nuclei", file=path, got=got, fix=fix)
 
 
 def divided(parts: Mapping[str, str], groups: Mapping[str, int]) -> list[int]:
