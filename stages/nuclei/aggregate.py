@@ -19,7 +19,9 @@ from nuclei.errors import InputError
 from nuclei.matching import PERCENT
 from nuclei.metrics import PixelCounts, Values, ratio
 
-MEANS = ("dice", "iou", "map", "ap50", "ap75", "pq", "sq", "rq", "aji", "count_error")
+MEANS = {  # metrics that are means over images, and the column of their scores
+    **{name: name for name in ("dice", "iou", "map", "ap50", "ap75", "pq", "sq", "rq", "aji", "count_error")},
+}
 TP_COLUMNS = [f"tp{percent}" for percent in PERCENT]
 TEXT_COLUMNS = ["id", "part", "modality"]
 COLUMNS = [
@@ -30,6 +32,7 @@ COLUMNS = [
     *TP_COLUMNS,  # matched nuclei at each IoU; FP and FN are what is missing to nuclei_predicted and nuclei
 ]
 NUMBERS = [column for column in COLUMNS if column not in TEXT_COLUMNS]
+TRUTH_COLUMNS = ("height", "width", "nuclei", "tp", "fn")  # tell whether two tables are of the same truth
 LOWER_IS_BETTER = frozenset({"count_error", "splits", "merges"})
 DIGITS = 6  # decimals in the reports
 
@@ -39,16 +42,22 @@ Columns = dict[str, NDArray[np.float64]]  # each (images,), NaN where undefined
 def numbers(text: str, name: str) -> tuple[list[dict[str, str]], Columns]:
     """Read the text of a per_image.csv: its rows as text, and every numeric column as an array.
 
+    A score that the table does not have, because an older version of the code wrote it, is NaN in every image.
+
     Raises:
-        InputError: a column is missing, or a cell is not a number.
+        InputError: it lacks a column that tells which image or which truth a row is of, or a cell is not a number.
     """
     rows = list(csv.DictReader(io.StringIO(text)))
     columns: Columns = {}
-    missing = [column for column in COLUMNS if column not in (rows[0] if rows else {})]
+    there = rows[0].keys() if rows else set()
+    missing = [column for column in ("id", "part", *TRUTH_COLUMNS) if column not in there]
     if missing:
         fix = "compare with a revision that was scored by this version of the code"
         raise InputError("the per-image table lacks columns", file=name, got=", ".join(missing), fix=fix)
     for column in NUMBERS:
+        if column not in there:
+            columns[column] = np.full(len(rows), np.nan)
+            continue
         try:
             columns[column] = np.array([float("nan" if row[column] == "" else row[column]) for row in rows])
         except (TypeError, ValueError) as error:
@@ -77,7 +86,7 @@ def metrics(columns: Columns, weights: NDArray[np.integer] | None = None) -> dic
     pixels = PixelCounts(*(pooled(name) for name in ("tp", "fp", "fn", "tn")))
     nuclei, predicted = pooled("nuclei"), pooled("nuclei_predicted")
     ap = [ratio(tp, nuclei + predicted - tp) for tp in map(pooled, TP_COLUMNS)]
-    means = {column: mean(columns[column], counted) for column in MEANS}
+    means = {name: mean(columns[column], counted) for name, column in MEANS.items()}
     return {
         "dice": means["dice"],
         "iou": means["iou"],
@@ -116,7 +125,7 @@ def mean(scores: NDArray[np.float64], weights: NDArray[Any]) -> Values:
 
 def undefined(columns: Columns) -> dict[str, int]:
     """In how many images each metric that is a mean over images is undefined."""
-    return {column: int(np.isnan(columns[column]).sum()) for column in MEANS}
+    return {name: int(np.isnan(columns[column]).sum()) for name, column in MEANS.items()}
 
 
 def chosen(columns: Columns, where: NDArray[np.bool_] | NDArray[np.intp]) -> Columns:
