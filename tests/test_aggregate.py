@@ -13,7 +13,7 @@ from nuclei.errors import InputError
 def table(images: int, seed: int = 0) -> Columns:
     rng = np.random.default_rng(seed)
     columns = {name: rng.integers(1, 50, images).astype(float) for name in NUMBERS}
-    columns |= {name: rng.random(images).round(6) for name in aggregate.MEANS}
+    columns |= {name: rng.random(images).round(6) for name in (*aggregate.MEANS.values(), "iou_sum")}
     columns["nuclei"] = columns["nuclei_predicted"] = np.full(images, 60.0)
     columns["dice"][0] = np.nan
     return columns

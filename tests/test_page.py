@@ -115,6 +115,17 @@ def test_an_undefined_interval_is_left_out_and_counted(html):
     assert "undefined for 7 validation and 7 test images" in row
 
 
+def test_groups_say_how_many_of_their_images_have_no_score_and_hide_columns_without_any(html):
+    modality, own_size = (
+        html.split(f"<h3>By {title}")[1].split("</table>")[0] for title in ("modality", "the area of the nucleus")
+    )
+    assert "4 (1 without a score)" in modality
+    assert "merges per 100 nuclei" in modality
+    assert ">2.50<" in modality
+    assert "without a score" not in own_size
+    assert "merges" not in own_size
+
+
 def test_the_page_says_what_was_trained_on_what(elements):
     text = " ".join(elements.text.split())
     assert re.search(r"trained for \d+ epochs on 6 images", text)

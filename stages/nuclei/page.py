@@ -28,7 +28,7 @@ TEMPLATE = "page.html.j2"
 HEADLINE = ("dice", "iou", "map", "ap50", "pq")
 UNDEFINED = "\N{EN DASH}"
 AMOUNTS = {"images", "nuclei"}  # stand in metrics.json without being metrics
-DIGITS = {"auc": 4, "count_error": 2, "splits": 2, "merges": 2}  # of metrics; three of all others
+DIGITS = {"auc": 4, "auc_mean": 4, "count_error": 2, "splits": 2, "merges": 2}  # of metrics; three of all others
 GROUPINGS = {
     "modality": "modality",
     "size": "the median area of an image's nuclei",
@@ -42,6 +42,8 @@ GROUP_SCORES = {
     "pq": "PQ",
     "recall50": "found at IoU 0.50",
     "recall75": "found at IoU 0.75",
+    "splits": "splits per 100 nuclei",
+    "merges": "merges per 100 nuclei",
 }
 SOURCES = {
     "sample": "a synthetic sample, drawn by this project",
