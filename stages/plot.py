@@ -8,6 +8,7 @@ Parameters: plot; the others are shown
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from nuclei import figures, files, gallery, page, tables
@@ -69,6 +70,7 @@ def read_facts(params: Params) -> page.Facts:
         defects=files.read_rows(PREPARED / "annotations.csv", ["id", "defect", "count", "pixels", "action"], REMAKE),
         versions=page.pins(REQUIREMENTS.with_suffix(".in"), REQUIREMENTS),
         params=params,
+        history_sha256=hashlib.sha256((REPORTS / "history.csv").read_bytes()).hexdigest(),
     )
 
 

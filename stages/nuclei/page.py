@@ -1,6 +1,7 @@
 """The report as one self-contained HTML page: numbers, figures, gallery and tables, in the template beside this file.
 
-Equal inputs give an equal page: it holds no date, no revision, no path and no name of the machine.
+Equal inputs give an equal page: it holds no date, no revision, no path and no name of the machine. Those of the
+training stand in run.js beside it, which the browser loads; see provenance.py.
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class Facts:
     defects: Sequence[Mapping[str, str]]  # rows of annotations.csv
     versions: Mapping[str, str]
     params: Params
+    history_sha256: str  # of history.csv: tells whether run.js is of this training
 
 
 def render(
@@ -134,6 +136,7 @@ def render(
         defects=_defects(facts.defects),
         params=_flat(asdict(facts.params)),
         versions=facts.versions,
+        history_sha256=facts.history_sha256,
     )
 
 
