@@ -220,12 +220,13 @@ def _total(part: str, table: Table) -> dict[str, Any]:
 
 
 def _groups(table: Table) -> list[dict[str, Any]]:
-    """The tables of by_group.csv, each with the columns that it has scores in."""
+    """The tables of by_group.csv, each with the columns that say something in it."""
     groups = []
     for name, rows in table.groupby("grouping", sort=False):
         scores = {column: title for column, title in GROUP_SCORES.items() if rows[column].notna().any()}
         title = GROUPINGS.get(str(name), str(name))
-        groups.append({"title": title, "scores": scores, "rows": rows.to_dict("records")})
+        undefined = bool((rows["map_undefined"] > 0).any())
+        groups.append({"title": title, "scores": scores, "undefined": undefined, "rows": rows.to_dict("records")})
     return groups
 
 

@@ -69,17 +69,21 @@ METRICS = {
     "rq": Metric("RQ", "recognition quality: F1 of the nuclei at IoU 0.50, mean over images"),
     "aji": Metric("AJI", "aggregated Jaccard index of the nuclei, mean over images"),
     "nucleus_precision": Metric(
-        "Precision of nuclei", "fraction of the predicted nuclei that match at IoU 0.50, mean over images"
+        "Precision of nuclei", "fraction of an image's predicted nuclei that match at IoU 0.50, mean over images"
     ),
     "nucleus_recall": Metric(
-        "Recall of nuclei", "fraction of the true nuclei that are found at IoU 0.50, mean over images"
+        "Recall of nuclei", "fraction of an image's true nuclei that are found at IoU 0.50, mean over images"
     ),
     "pq_pooled": Metric("PQ, pooled", "PQ of the nuclei of all images together"),
     "sq_pooled": Metric("SQ, pooled", "SQ of the nuclei of all images together"),
     "rq_pooled": Metric("RQ, pooled", "RQ, so F1, of the nuclei of all images together"),
     "aji_pooled": Metric("AJI, pooled", "AJI of the nuclei of all images together"),
-    "nucleus_precision_pooled": Metric("Precision of nuclei, pooled", "the same of the nuclei of all images together"),
-    "nucleus_recall_pooled": Metric("Recall of nuclei, pooled", "the same of the nuclei of all images together"),
+    "nucleus_precision_pooled": Metric(
+        "Precision of nuclei, pooled", "fraction of all images' predicted nuclei that match at IoU 0.50"
+    ),
+    "nucleus_recall_pooled": Metric(
+        "Recall of nuclei, pooled", "fraction of all images' true nuclei that are found at IoU 0.50"
+    ),
     "count_error": Metric("Count error", "distance of the predicted from the true number of nuclei, mean over images"),
     "splits": Metric("Splits", "true nuclei cut into pieces, per 100 nuclei"),
     "merges": Metric("Merges", "predicted nuclei that hold several true ones, per 100 nuclei"),
