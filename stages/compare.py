@@ -12,9 +12,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nuclei.comparison import compare, document, read_revision, read_working_tree
+from nuclei.comparison import compare, document, judged_worse
 from nuclei.documents import as_html, as_markdown, as_text
 from nuclei.errors import run
+from nuclei.revisions import read_revision, read_working_tree
 
 
 def main() -> None:
@@ -30,8 +31,9 @@ def main() -> None:
     else:
         output = as_markdown(blocks) if arguments.format == "md" else as_text(blocks)
     sys.stdout.buffer.write(output.encode())  # UTF-8 whatever the locale
-    if arguments.fail_on == "worse" and comparison.worse:
-        sys.exit(f"worse: {', '.join(comparison.worse)}")
+    sys.stdout.flush()  # before what goes to stderr
+    if arguments.fail_on and (worse := judged_worse(comparison, arguments.metric)):
+        sys.exit(f"worse: {', '.join(worse)}")
 
 
 def _arguments() -> argparse.Namespace:
@@ -41,8 +43,15 @@ def _arguments() -> argparse.Namespace:
     formats = parser.add_mutually_exclusive_group()
     for name, what in {"md": "Markdown", "json": "JSON", "html": "a page of HTML"}.items():
         formats.add_argument(f"--{name}", action="store_const", const=name, dest="format", help=f"print {what}")
-    parser.add_argument("--fail-on", choices=["worse"], help="exit with 1 if any metric got worse")
-    return parser.parse_args()
+    parser.add_argument(
+        "--fail-on", choices=["worse"], help="exit with 1 if any metric got worse, or if nothing could be compared"
+    )
+    what = "let --fail-on judge this metric alone, in every part; can be given several times"
+    parser.add_argument("--metric", action="append", default=[], metavar="NAME", help=what)
+    arguments = parser.parse_args()
+    if arguments.metric and not arguments.fail_on:
+        parser.error("--metric says what --fail-on judges: give --fail-on worse too")
+    return arguments
 
 
 if __name__ == "__main__":

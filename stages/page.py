@@ -11,6 +11,7 @@ plot keeps its stage out of the run cache: `plot`, which draws for longer, stays
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from nuclei import figures, files, gallery, page, tables
@@ -50,6 +51,7 @@ def read_facts(params: Params) -> page.Facts:
         defects=files.read_rows(PREPARED / "annotations.csv", ["id", "defect", "count", "pixels", "action"], REMAKE),
         versions=page.pins(REQUIREMENTS.with_suffix(".in"), REQUIREMENTS),
         params=params,
+        history_sha256=hashlib.sha256((REPORTS / "history.csv").read_bytes()).hexdigest(),
     )
 
 

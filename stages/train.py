@@ -2,7 +2,7 @@
 
 Reads:      data/prepared, the train and val rows of data/split.csv, and the file of encoder_weights where one is named
 Writes:     data/model (unet_final_model.pth: the U-Net's plain state dict; instance_head.pth; model.json),
-            reports/history.csv, reports/search.csv, reports/live (the learning curves while they grow)
+            reports/history.csv, search.csv, live (the learning curves while they grow), run.js (see provenance.py)
 Parameters: seed, epochs, train
 """
 
@@ -17,7 +17,7 @@ import torch
 from dvclive import Live
 from lightning_fabric import Fabric
 
-from nuclei import checkpoint, files, search, userfiles
+from nuclei import checkpoint, files, provenance, search, userfiles
 from nuclei.crops import Crops
 from nuclei.errors import run
 from nuclei.images import read_rgb
@@ -29,11 +29,11 @@ from nuclei.segmenter import Segmenter, Settings, make_net, pick_device
 from nuclei.training import HISTORY_COLUMNS, Row, Training
 
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
-HISTORY, SEARCH, LIVE = Path("reports/history.csv"), Path("reports/search.csv"), Path("reports/live")
+HISTORY, SEARCH, LIVE, RUN = (Path("reports") / name for name in ("history.csv", "search.csv", "live", "run.js"))
 
 
 def main() -> None:
-    params = load()
+    params, started = load(), provenance.start()
     keep_freed_memory()
     training_images, validation_images = (read_part(PREPARED, SPLIT, part) for part in ("train", "val"))
     fabric = make_fabric(params)
@@ -47,6 +47,7 @@ def main() -> None:
     kept = checkpoint.Checkpoint(
         checkpoint.key(decides(params), inputs([*training_images, *validation_images], weights))
     )
+    resumed = kept.path.exists()
     training = Training(net, crops, first_settings(params), train, fabric, kept)
     with Live(str(LIVE), save_dvc_exp=False, dvcyaml=None, report=None) as live:
         segmenter = training.fit(validation_images, log=lambda row: log(live, row))
@@ -57,6 +58,7 @@ def main() -> None:
         segmenter.save(folder)
     files.write_rows(SEARCH, search.COLUMNS, rows)
     files.write_rows(HISTORY, HISTORY_COLUMNS, training.history)
+    provenance.write(RUN, started, HISTORY, device=fabric.device, resumed=resumed)
     kept.remove()
 
 

@@ -86,10 +86,10 @@ def reports(folder: Path) -> None:
     values = {name: round(0.93 - 0.011 * number, 4) for number, name in enumerate(METRICS)}
     values |= {"count_error": 2.5, "splits": 3.21, "merges": 4.9, "auc": 0.9931}
     bounds: dict[str, Row] = {
-        name: {"low": value - 0.04, "high": value + 0.005, "images": 7, "undefined": 0}
+        name: {"low": value - 0.04, "high": value + 0.005, "images": 7, "nuclei": 140, "undefined": 0}
         for name, value in values.items()
     }
-    bounds["aji"] = {"low": None, "high": None, "images": 7, "undefined": 7}
+    bounds["aji"] = {"low": None, "high": None, "images": 7, "nuclei": 140, "undefined": 7}
     files.write_json(folder / "metrics.json", {part: {**values, "images": 7, "nuclei": 140} for part in PARTS})
     files.write_json(folder / "metrics_ci.json", {part: bounds for part in PARTS})
     parts, x = list(enumerate(PARTS, start=1)), np.linspace(0, 1, 60)
@@ -138,8 +138,10 @@ def reports(folder: Path) -> None:
         "by_group": (
             {
                 "part": p, "grouping": g, "group": n, "images": 4, "nuclei": 120,
+                "map_undefined": {"modality": 1, "size": 0}.get(g, ""),
                 **dict.fromkeys(("dice", "iou", "map", "ap50", "pq"), "" if g == "nucleus size" else 0.81),
                 "recall50": 0.9, "recall75": 0.7,
+                **dict.fromkeys(("splits", "merges"), "" if g == "nucleus size" else 2.5),
             }
             for _, p in parts
             for g, names in (("modality", LOOKS), ("size", SIZES), ("nucleus size", SIZES))

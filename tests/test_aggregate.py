@@ -13,7 +13,7 @@ from nuclei.errors import InputError
 def table(images: int, seed: int = 0) -> Columns:
     rng = np.random.default_rng(seed)
     columns = {name: rng.integers(1, 50, images).astype(float) for name in NUMBERS}
-    columns |= {name: rng.random(images).round(6) for name in aggregate.MEANS}
+    columns |= {name: rng.random(images).round(6) for name in (*aggregate.MEANS.values(), "iou_sum")}
     columns["nuclei"] = columns["nuclei_predicted"] = np.full(images, 60.0)
     columns["dice"][0] = np.nan
     return columns
@@ -59,12 +59,21 @@ def test_a_table_is_read_back_with_its_empty_cells() -> None:
     assert columns["map"][0] == 1.5
 
 
+def test_a_score_that_the_table_does_not_have_is_undefined_in_every_image() -> None:
+    text = "id,part,height,width,nuclei,tp,fn,dice\na,val,9,9,1,2,3,0.5\nb,val,9,9,1,2,3,0.7\n"
+    _, columns = aggregate.numbers(text, "per_image.csv")
+    metrics = aggregate.metrics(columns)
+    assert (metrics["dice"], metrics["recall"]) == pytest.approx((0.6, 0.4))
+    assert np.isnan([metrics[name] for name in ("map", "aji", "splits", "ap50_pooled", "precision")]).all()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("id,part\na,val\n", "lacks columns"),
         ("", "lacks columns"),
         (",".join(COLUMNS) + "\n" + ",".join(["x"] * len(COLUMNS)) + "\n", "a wrong cell in height"),
+        ("id,part,height,width,nuclei,tp\na,val,1,1,1,1\n", "lacks columns"),
         (",".join(COLUMNS) + "\na,val\n", "a wrong cell in height"),
     ],
 )

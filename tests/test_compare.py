@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nuclei import aggregate, comparison, files
+from nuclei import aggregate, comparison, files, revisions
 from nuclei.aggregate import COLUMNS, NUMBERS
 
 SCRIPT = Path(__file__).resolve().parent.parent / "stages" / "compare.py"
+SCORES = [name for name in aggregate.MEANS.values() if name != "count_error"]
 IMAGES = [f"image{number:02}" for number in range(30)]
 
 
@@ -34,8 +36,8 @@ def compare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def compared(folder: Path, base: str, head: str | None = None) -> dict[str, Any]:
     """What --json prints, without the start of another Python."""
-    other = comparison.read_revision(head, folder) if head else comparison.read_working_tree(folder)
-    found: dict[str, Any] = asdict(comparison.compare(comparison.read_revision(base, folder), other))
+    other = revisions.read_revision(head, folder) if head else revisions.read_working_tree(folder)
+    found: dict[str, Any] = asdict(comparison.compare(revisions.read_revision(base, folder), other))
     return found
 
 
@@ -50,7 +52,8 @@ def report(folder: Path, better: float = 0.0, *, images: list[str] = IMAGES, **p
         row |= {"height": 50, "width": 50, "tp": tp, "fn": 1000 - tp, "fp": 100, "tn": 1400}
         row |= {"nuclei": 50, "nuclei_predicted": 50, "splits": 50 - found, "count_error": 50 - found}
         row |= {column: found for column in aggregate.TP_COLUMNS}
-        row |= dict.fromkeys(["dice", "iou", "map", "ap50", "ap75", "pq", "sq", "rq", "aji"], round(quality, 6))
+        row |= {"iou_sum": 0.8 * found, "aji_intersection": tp, "aji_union": 1100}
+        row |= dict.fromkeys(SCORES, round(quality, 6))
         rows.append({"id": name, "part": "val", "modality": "tissue", **row})
     files.write_rows(folder / "reports/per_image.csv", COLUMNS, rows)
     _, columns = aggregate.numbers((folder / "reports/per_image.csv").read_text(), "")
@@ -58,6 +61,17 @@ def report(folder: Path, better: float = 0.0, *, images: list[str] = IMAGES, **p
     files.write_json(folder / "reports/metrics.json", {"val": metrics})
     values = {"epochs": 5, "train": {"learning_rate": 0.001, "augment": {"blur": 0.2}}} | params
     (folder / "params.yaml").write_text(json.dumps(values))
+
+
+def change_rows(folder: Path, changes: dict[str, dict[str, object]]) -> None:
+    """Change cells of the per-image table, by image and column."""
+    path = folder / "reports/per_image.csv"
+    rows = files.read_rows(path, COLUMNS, fix="")
+    files.write_rows(path, COLUMNS, [row | changes.get(row["id"], {}) for row in rows])
+
+
+def lose_a_score(folder: Path, image: str) -> None:
+    change_rows(folder, {image: dict.fromkeys(SCORES, "")})
 
 
 @pytest.fixture
@@ -173,8 +187,16 @@ def test_images_whose_truth_changed_are_not_compared(repository: Path) -> None:
 def test_no_image_in_common_leaves_nothing_to_compare(repository: Path) -> None:
     report(repository, images=["image50", "image51"])
     found = compare(repository, "HEAD", "--fail-on", "worse")
-    assert found.returncode == 0
     assert "Nothing can be compared." in found.stdout
+    assert compare(repository, "HEAD").returncode == 0
+
+
+def test_a_check_that_could_compare_nothing_fails(repository: Path) -> None:
+    report(repository, images=["image50", "image51"])
+    found = compare(repository, "HEAD", "--fail-on", "worse")
+    assert found.returncode == 1
+    assert "error: nothing could be compared" in found.stderr
+    assert "30 only in base, 2 only in head" in found.stderr
 
 
 def test_one_image_in_common_has_no_interval(repository: Path) -> None:
@@ -189,6 +211,29 @@ def test_fail_on_worse_fails_only_then(repository: Path) -> None:
     assert found.returncode == 1
     assert found.stderr.startswith("worse: val.dice, ")
     assert "Difference is head minus base" in " ".join(found.stdout.split())
+
+
+def test_fail_on_judges_the_named_metrics_alone(repository: Path) -> None:
+    both = ["--fail-on", "worse", "--metric", "merges"]
+    assert compare(repository, "the-main", "the-worse", *both).returncode == 0  # all others got worse
+    found = compare(repository, "the-main", "the-worse", *both, "--metric", "splits")
+    assert (found.returncode, found.stderr) == (1, "worse: val.splits\n")
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [("spilts", r"no such metric.*got: +spilts\n.*perhaps splits"), ("auc", "has no verdict.*auc: no interval")],
+)
+def test_a_metric_that_can_not_be_judged_is_an_error(repository: Path, metric: str, message: str) -> None:
+    found = compare(repository, "the-main", "the-better", "--fail-on", "worse", "--metric", metric)
+    assert found.returncode == 1
+    assert re.search(message, found.stderr, re.DOTALL)
+
+
+def test_a_metric_without_a_check_is_refused(repository: Path) -> None:
+    found = compare(repository, "the-main", "--metric", "dice")
+    assert found.returncode == 2
+    assert "give --fail-on worse too" in found.stderr
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "--help-me", "", "EXEC_HEAD"])
@@ -252,10 +297,59 @@ def test_every_format_says_the_same(repository: Path) -> None:
     for output in (text, markdown, page):
         for said in ("dice_pooled", "splits (lower is better)", "no difference shown", "epochs", IMAGES[1]):
             assert said in output
-    assert "| metric | base | head | difference | 95 % interval | verdict |" in markdown
+    assert "| metric | images | base | head | difference | 95 % interval | verdict |" in markdown
     assert page.startswith("<!doctype html>")
     assert '<tr class="better"><td>dice</td>' in page
     HTMLParser().feed(page)
+
+
+def test_json_says_whether_the_images_are_the_same_and_what_got_worse(repository: Path) -> None:
+    found = json.loads(compare(repository, "the-main", "the-worse", "--json").stdout)
+    assert [part["same_images"] for part in found["parts"]] == [True]
+    assert {"val.dice", "val.splits"} <= set(found["worse"])
+    report(repository, 0.05, images=IMAGES[1:])
+    found = json.loads(compare(repository, "the-main", "--json").stdout)
+    assert ([part["same_images"] for part in found["parts"]], found["worse"]) == ([False], [])
+
+
+def test_base_head_and_difference_are_of_the_same_images(repository: Path) -> None:
+    lose_a_score(repository, "image00")
+    git(repository, "commit", "-qam", "one undefined")
+    change_rows(repository, {"image00": dict.fromkeys(SCORES, 0)})  # an invented nucleus where there was none
+    (part,) = compared(repository, "HEAD")["parts"]
+    rows = {row["metric"]: row for row in part["metrics"]}
+    for row in rows.values():
+        assert row["difference"] == pytest.approx(row["head"] - row["base"], abs=1e-9)
+    assert (rows["dice"]["difference"], rows["dice"]["images"], rows["dice"]["only_one"]) == (0, 29, 1)
+    assert (rows["recall"]["images"], rows["recall"]["only_one"]) == (30, 0)
+
+
+def test_an_image_with_a_score_in_one_alone_is_told(repository: Path) -> None:
+    lose_a_score(repository, "image00")
+    found = compare(repository, "HEAD")
+    assert "count in neither mean: dice 1, iou 1, map 1," in " ".join(found.stdout.split())
+    assert "with a mAP in only one of the two, which can not be ranked (1):" in found.stdout
+    (image,) = compared(repository, "HEAD")["parts"][0]["one_sided"]
+    assert (image["id"], image["map_head"], image["map_difference"]) == ("image00", None, None)
+    assert image["map_base"] > 0
+
+
+def test_a_metric_that_an_older_revision_lacks_is_not_comparable_and_all_others_are(repository: Path) -> None:
+    path = repository / "reports/per_image.csv"
+    rows = files.read_rows(path, COLUMNS, fix="")
+    older = [name for name in COLUMNS if name not in ("aji", "splits")]
+    files.write_rows(path, older, [{name: row[name] for name in older} for row in rows])
+    metrics = json.loads((repository / "reports/metrics.json").read_text())
+    del metrics["val"]["aji"]
+    files.write_json(repository / "reports/metrics.json", metrics)
+    git(repository, "commit", "-qam", "older")
+    (part,) = compared(repository, "HEAD", "the-better")["parts"]
+    found = {row["metric"]: row for row in part["metrics"]}
+    for name in ("aji", "splits"):
+        assert [found[name][key] for key in ("base", "difference", "images")] == [None, None, 0]
+        assert found[name]["verdict"] == "not comparable"
+        assert found[name]["head"] > 0
+    assert {found[name]["verdict"] for name in ("dice", "map", "pq", "count_error")} == {"better"}
 
 
 def test_the_same_revisions_always_compare_alike(repository: Path) -> None:

@@ -85,6 +85,7 @@ def test_the_text_of_a_figure_gives_its_numbers_for_both_parts(pictures):
 def test_the_numbers_in_the_texts_are_those_of_the_tables(reports, pictures):
     said = {picture.name: picture.alt for picture in pictures}
     assert "AUC 0.9931 [0.9531, 0.9981]" in said["roc"]
+    assert "validation Dice 0.930 [0.890, 0.935]" in said["intervals"]
     assert "validation: 96.86% of background predicted as background" in said["confusion"]
     assert "the best, 0.649, at foreground 0.5, seed 0.6, smallest area 10 px" in said["threshold_search"]
     assert "after epoch 24" in said["learning_curves"]

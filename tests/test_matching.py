@@ -219,6 +219,9 @@ def check_against_stardist(truth: Labels, predicted: Labels) -> None:
         if index == 0 and ours.truth + ours.predicted:
             assert ours.pq == pytest.approx(theirs.panoptic_quality)
             assert ours.rq == pytest.approx(theirs.f1)
+            # where there is nothing to divide by, stardist says 0
+            assert np.nan_to_num(ours.precision) == pytest.approx(theirs.precision)
+            assert np.nan_to_num(ours.recall) == pytest.approx(theirs.recall)
 
 
 @settings(max_examples=150, deadline=None)
@@ -285,5 +288,5 @@ def test_pictures_show_the_splits_and_merges_that_are_counted(seed: int) -> None
     matches = match(truth, predicted)
     of_truth, of_predicted = verdicts(truth, predicted)
     assert matches.splits + matches.merges > 0
-    assert matches.splits == (of_truth == "split").sum()
-    assert matches.merges == (of_predicted == "merged").sum()
+    assert matches.splits == list(of_truth.values()).count("split")
+    assert matches.merges == list(of_predicted.values()).count("merged")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def cells(count: int, side: int = 60, seed: int = 0) -> np.ndarray:
 
 
 def verdict_of(truth: np.ndarray, predicted: np.ndarray) -> tuple[list[str], list[str]]:
-    return tuple(list(kinds[1:]) for kinds in overlays.verdicts(truth, predicted))
+    return tuple(list(kinds.values()) for kinds in overlays.verdicts(truth, predicted))
 
 
 def rgb_of(name: str) -> tuple[int, ...]:
@@ -166,20 +167,36 @@ def test_two_nuclei_in_one_prediction_are_merged_and_neither_is_missed():
 
 def test_labels_that_no_instance_has_get_no_verdict():
     of_truth, of_predicted = overlays.verdicts(squares((3, 4)) * 3, squares((12, 4)) * 2)
-    assert of_truth.tolist() == ["", "", "", "false negative"]
-    assert of_predicted.tolist() == ["", "", "false positive"]
+    assert (of_truth, of_predicted) == ({3: "false negative"}, {2: "false positive"})
+
+
+def test_the_largest_labels_are_judged_and_drawn_like_small_ones():
+    truth, predicted = squares((1, 1), (8, 8)), squares((1, 1), (14, 1))
+    far = np.array([0, 7, 2**32 - 1], np.uint32)
+    tracemalloc.start()
+    large = overlays.verdicts(far[truth], far[predicted])
+    layer = overlays.errors_layer(far[truth], far[predicted], *large)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert large == (
+        {7: "true positive", 2**32 - 1: "false negative"},
+        {7: "true positive", 2**32 - 1: "false positive"},
+    )
+    small = overlays.errors_layer(truth, predicted, *overlays.verdicts(truth, predicted))
+    np.testing.assert_array_equal(layer, small)
+    assert peak < 2**24  # a table over all labels would take gigabytes
 
 
 @given(SMALL_MAPS, SMALL_MAPS)
 def test_verdicts_count_what_matching_counts(truth, predicted):
     of_truth, of_predicted = overlays.verdicts(truth, predicted)
     matches = matching.match(truth, predicted)
-    assert (of_truth == "split").sum() == matches.splits
-    assert (of_predicted == "merged").sum() == matches.merges
-    assert (of_truth != "").sum() == matches.truth
-    assert (of_predicted != "").sum() == matches.predicted
+    true, guessed = list(of_truth.values()), list(of_predicted.values())
+    assert true.count("split") == matches.splits
+    assert guessed.count("merged") == matches.merges
+    assert (len(true), len(guessed)) == (matches.truth, matches.predicted)
     if not matches.splits and not matches.merges:
-        assert (of_truth == "true positive").sum() == (of_predicted == "true positive").sum() == matches.tp[0]
+        assert true.count("true positive") == guessed.count("true positive") == matches.tp[0]
 
 
 def test_every_kind_of_error_has_its_colour_where_it_happened():

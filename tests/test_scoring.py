@@ -94,6 +94,15 @@ def test_the_metrics_of_hand_drawn_images_are_known(folder: Path) -> None:
         "sq": (0.75 + 0.5) / 2,
         "rq": (1 + 1 / 2) / 2,
         "aji": (5 / 6 + (2 + 2) / (4 + 4 + 1)) / 2,
+        "nucleus_precision": (2 / 2 + 1 / 2) / 2,
+        "nucleus_recall": (2 / 2 + 1 / 2) / 2,
+        # 3 of 4 true and of 4 predicted nuclei match, at IoU 1, 1/2 and 1/2
+        "pq_pooled": (1 + 0.5 + 0.5) / 4,
+        "sq_pooled": (1 + 0.5 + 0.5) / 3,
+        "rq_pooled": 3 / 4,
+        "aji_pooled": (5 + 4) / (6 + 9),
+        "nucleus_precision_pooled": 3 / 4,
+        "nucleus_recall_pooled": 3 / 4,
         "count_error": 0,
         "splits": 0,
         "merges": 100 / 4,
@@ -104,6 +113,9 @@ def test_the_metrics_of_hand_drawn_images_are_known(folder: Path) -> None:
     # 9 of 10 nucleus pixels and 1 of 10 others have the higher of two scores
     assert val["auc"] == pytest.approx(0.9)
     assert val["average_precision"] == pytest.approx(0.9 * 0.9 + 0.1 * 0.5)
+    # a: 5 of 6 nucleus pixels lie above all others, 1 ties; c: its 4 lie above one of 2 others and tie with one
+    assert val["auc_mean"] == pytest.approx((5.5 / 6 + 1.5 / 2) / 2, abs=10**-DIGITS)
+    assert val["average_precision_mean"] == pytest.approx((5 / 6 + 6 / 10 / 6 + 4 / 5) / 2, abs=10**-DIGITS)
 
 
 def test_the_parts_are_scored_apart(folder: Path) -> None:
@@ -122,9 +134,33 @@ def test_every_image_has_a_row_and_an_undefined_score_an_empty_cell(folder: Path
     assert (reports / "per_image.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
     table = {row["id"]: row for row in rows(reports, "per_image")}
     assert list(table) == ["a", "b", "c", "d", "e"]
-    assert [table["b"][name] for name in ("dice", "map", "pq", "aji", "median_area_px")] == [""] * 5
+    undefined = ("dice", "map", "pq", "aji", "median_area_px", "nucleus_precision", "nucleus_recall", "auc")
+    assert [table["b"][name] for name in undefined] == [""] * 8
+    assert [table["d"][name] for name in ("nucleus_precision", "nucleus_recall")] == ["0.5", "1.0"]
+    assert [table["e"][name] for name in ("nucleus_precision", "nucleus_recall")] == ["1.0", "0.5"]
+    assert [table["c"][name] for name in ("iou_sum", "aji_intersection", "aji_union")] == ["0.5", "4", "9"]
+    assert [table["a"][name] for name in ("auc", "average_precision")] == ["0.916667", "0.933333"]
     assert [table["a"][name] for name in ("tp", "fp", "fn", "tn")] == ["5", "0", "1", "4"]
     assert [table["a"][name] for name in ("median_area_px", "dice", "tp50", "tp55")] == ["3.0", "0.909091", "2", "1"]
+
+
+def test_the_pooled_scores_of_nuclei_equal_stardists(folder: Path) -> None:
+    stardist = pytest.importorskip("stardist.matching")
+    for part, metrics in json.loads((score(folder) / "metrics.json").read_text()).items():
+        truth, predicted = (
+            [np.array([image[column]]) for image in IMAGES.values() if image[0] == part] for column in (2, 3)
+        )
+        theirs = stardist.matching_dataset(truth, predicted, thresh=0.5, by_image=False, show_progress=False)
+        names = {
+            "pq_pooled": "panoptic_quality",
+            "sq_pooled": "mean_matched_score",
+            "rq_pooled": "f1",
+            "nucleus_precision_pooled": "precision",
+            "nucleus_recall_pooled": "recall",
+            "ap50_pooled": "accuracy",
+        }
+        for ours, name in names.items():
+            assert metrics[ours] == pytest.approx(getattr(theirs, name), abs=10**-DIGITS)
 
 
 def test_the_metrics_follow_from_the_per_image_table(folder: Path) -> None:
@@ -141,12 +177,13 @@ def test_intervals_count_the_images_and_the_undefined_ones(folder: Path) -> None
     found = json.loads((score(folder) / "metrics_ci.json").read_text())
     metrics = json.loads((folder / "reports/metrics.json").read_text())
     assert set(found["val"]) == set(metrics["val"]) - {"images", "nuclei"}
-    assert found["val"]["dice"].keys() == {"low", "high", "images", "undefined"}
-    assert (found["val"]["dice"]["images"], found["val"]["dice"]["undefined"]) == (3, 1)
-    assert (found["val"]["auc"]["images"], found["val"]["auc"]["undefined"]) == (3, 0)
+    assert found["val"]["dice"].keys() == {"low", "high", "images", "nuclei", "undefined"}
+    for name, missing in (("dice", 1), ("auc", 0), ("auc_mean", 1), ("pq_pooled", 0)):
+        assert [found["val"][name][count] for count in ("images", "nuclei", "undefined")] == [3, 4, missing]
     for name, interval in found["val"].items():
         assert interval["low"] <= metrics["val"][name] <= interval["high"]
-    assert found["test"]["dice"] == {"low": None, "high": None, "images": 1, "undefined": 0}  # one image has none
+    only = {"low": None, "high": None, "images": 1, "nuclei": 1, "undefined": 0}
+    assert found["test"]["dice"] == only  # one image has no interval
 
 
 def test_groups_add_up_to_all_images_and_all_nuclei(folder: Path) -> None:
@@ -158,12 +195,13 @@ def test_groups_add_up_to_all_images_and_all_nuclei(folder: Path) -> None:
         assert sum(int(row["images"]) for row in val if row["grouping"] == grouping) == 3
     tissue = next(row for row in val if row["group"] == "tissue")
     assert (tissue["images"], tissue["nuclei"], tissue["ap50"], tissue["recall50"]) == ("2", "2", "0.333333", "0.5")
+    assert (tissue["map_undefined"], tissue["splits"], tissue["merges"]) == ("1", "0.0", "50.0")
     # areas of both parts 2, 2, 2, 4, 4, 4, 10: quarters end at 2, 4, 4
     sizes = {row["group"]: row for row in val if row["grouping"] == "nucleus size"}
     assert list(sizes) == ["up to 2 px", "3 to 4 px"]
     assert (sizes["up to 2 px"]["images"], sizes["up to 2 px"]["nuclei"]) == ("2", "3")
     assert (sizes["up to 2 px"]["recall50"], sizes["up to 2 px"]["recall75"]) == ("0.666667", "0.0")
-    assert sizes["up to 2 px"]["dice"] == ""
+    assert [sizes["up to 2 px"][name] for name in ("dice", "map_undefined", "splits")] == [""] * 3
     assert [row["group"] for row in val if row["grouping"] == "size"] == ["up to 2 px", "3 to 4 px", "no nuclei"]
 
 

@@ -30,7 +30,9 @@ def test_numbers_become_floats_and_text_stays_text(folder):
     assert isinstance(row["id"], str)
     assert isinstance(row["nuclei"], float)
     assert reports.parts() == ["val", "test"]
-    assert reports.intervals["val"]["dice"].low == pytest.approx(reports.metrics["val"]["dice"] - 0.04)
+    interval = reports.intervals["val"]["dice"]
+    assert interval.low == pytest.approx(reports.metrics["val"]["dice"] - 0.04)
+    assert (interval.images, interval.nuclei, interval.undefined) == (7, 140, 0)
 
 
 def test_an_id_of_digits_keeps_its_zeros(folder):

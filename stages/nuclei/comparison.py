@@ -6,17 +6,13 @@ shows that two separate intervals would hide. Light on imports, for an answer wi
 
 from __future__ import annotations
 
-import json
+import difflib
 import math
-import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from nuclei import aggregate
@@ -24,32 +20,13 @@ from nuclei.aggregate import DIGITS, LOWER_IS_BETTER, Columns
 from nuclei.bootstrap import intervals
 from nuclei.documents import Block, Heading, Sentence, Table
 from nuclei.errors import InputError
+from nuclei.revisions import Number, Snapshot
 
-METRICS, PER_IMAGE, PARAMS = "reports/metrics.json", "reports/per_image.csv", "params.yaml"
 RESAMPLES, SEED = 2000, 0  # fixed: the same two revisions always compare alike
 SHOWN_IMAGES = 10
 COUNTS = ("images", "nuclei")  # in metrics.json, but no scores
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
 NO_INTERVAL, NOT_COMPARABLE = "no interval", "not comparable"
-
-Number = float | None  # None: undefined
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What one revision says of itself.
-
-    Attributes:
-        name: as the user gave it.
-        metrics: of each part.
-        parameters: every leaf of params.yaml by its dotted name, as JSON.
-        images: of each part, the ids and the numeric columns of their rows in the per-image table.
-    """
-
-    name: str
-    metrics: Mapping[str, Mapping[str, Number]]
-    parameters: Mapping[str, str]
-    images: Mapping[str, tuple[list[str], Columns]]
 
 
 @dataclass(frozen=True)
@@ -63,9 +40,17 @@ class Change:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """A metric of both, head minus base with its 95 % interval, and what that says."""
+    """A metric of both, head minus base with its 95 % interval, and what that says.
+
+    Attributes:
+        images: that base, head and their difference are of: those with a score in both. 0 where nothing is comparable;
+            base and head are then of all images that they have a score for.
+        only_one: images left out because their score is defined in one of the two alone.
+    """
 
     metric: str
+    images: int
+    only_one: int
     base: Number
     head: Number
     difference: Number
@@ -79,9 +64,9 @@ class ImageDifference:
     """mAP and Dice of one image in both."""
 
     id: str
-    map_base: float
-    map_head: float
-    map_difference: float
+    map_base: Number
+    map_head: Number
+    map_difference: Number
     dice_base: Number
     dice_head: Number
 
@@ -94,8 +79,10 @@ class PartComparison:
         images, nuclei: that both scored and whose truth is the same; all scores are of these.
         only_base, only_head: images that one alone scored.
         changed: images whose truth differs.
+        same_images: whether both were scored on the same images with the same truth.
         metrics: in the order of metrics.json.
         lost, gained: images, from the largest change of mAP down.
+        one_sided: images whose mAP is defined in one of the two alone.
     """
 
     part: str
@@ -104,64 +91,22 @@ class PartComparison:
     only_base: int
     only_head: int
     changed: int
+    same_images: bool
     metrics: list[MetricDifference]
     lost: list[ImageDifference]
     gained: list[ImageDifference]
-
-    @property
-    def same_images(self) -> bool:
-        """Whether both were scored on the same images with the same truth."""
-        return not (self.only_base or self.only_head or self.changed)
+    one_sided: list[ImageDifference]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that `compare` found."""
+    """Everything that `compare` found; `worse` are the metrics with this verdict, as part.metric."""
 
     base: str
     head: str
     parameters: list[Change]
     parts: list[PartComparison]
-
-    @property
-    def worse(self) -> list[str]:
-        """The metrics that got worse, as part.metric."""
-        return [f"{part.part}.{row.metric}" for part in self.parts for row in part.metrics if row.verdict == WORSE]
-
-
-def read_revision(revision: str, folder: Path) -> Snapshot:
-    """Read a branch, tag or commit of the repository that `folder` is in, or a DVC experiment by its name.
-
-    Raises:
-        InputError: there is no such revision, or it lacks a report or holds one that can not be read.
-    """
-    commit = _commit(revision, folder)
-
-    def text(path: str) -> str:
-        shown = _git(folder, "show", f"{commit}:./{path}")
-        if shown.returncode:
-            fix = "compare with a revision whose reports were committed after `dvc repro`"
-            raise InputError(f"the revision {revision} has no {path}", file=path, got=commit[:9], fix=fix)
-        return shown.stdout.decode("utf-8", errors="replace")
-
-    return _snapshot(f"{revision} ({commit[:9]})", text)
-
-
-def read_working_tree(folder: Path) -> Snapshot:
-    """Read what lies in `folder`, committed or not.
-
-    Raises:
-        InputError: a report is absent or can not be read.
-    """
-
-    def text(path: str) -> str:
-        try:
-            return (folder / path).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            fix = "run from the repository's root, after `dvc repro`"
-            raise InputError("a report is missing", file=folder / path, fix=fix) from None
-
-    return _snapshot("the working tree", text)
+    worse: list[str]
 
 
 def compare(base: Snapshot, head: Snapshot) -> Comparison:
@@ -169,7 +114,34 @@ def compare(base: Snapshot, head: Snapshot) -> Comparison:
     names = {**base.parameters, **head.parameters}
     changes = [Change(name, base.parameters.get(name), head.parameters.get(name)) for name in names]
     parts = [_compare_part(part, base, head) for part in {**base.images, **head.images}]
-    return Comparison(base.name, head.name, [change for change in changes if change.base != change.head], parts)
+    worse = [f"{part.part}.{row.metric}" for part in parts for row in part.metrics if row.verdict == WORSE]
+    return Comparison(base.name, head.name, [change for change in changes if change.base != change.head], parts, worse)
+
+
+def judged_worse(comparison: Comparison, metrics: Sequence[str] = ()) -> list[str]:
+    """Those of `comparison.worse` that are among the metrics, or all of them where none is named.
+
+    Raises:
+        InputError: a metric is unknown, or has no verdict in any part; or no metric has one: then nothing was judged,
+            which is not the same as nothing having got worse.
+    """
+    rows = [row for part in comparison.parts for row in part.metrics]
+    known = {row.metric for row in rows}
+    decided = {row.metric for row in rows if row.verdict in (BETTER, WORSE, EVEN)}
+    if not decided:
+        raise InputError(
+            "nothing could be compared, so whether anything got worse is unknown",
+            got="; ".join(f"{part.part}: {_which_images(part)}" for part in comparison.parts) or "no part",
+            fix="compare revisions that were scored on the same images",
+        )
+    for name in metrics:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0) or sorted(known)[:1]
+            raise InputError("there is no such metric to compare", got=name, expected=f"perhaps {near[0]}")
+        if name not in decided:
+            verdicts = sorted({row.verdict for row in rows if row.metric == name})
+            raise InputError("a metric to judge has no verdict", got=f"{name}: {', '.join(verdicts)}")
+    return [name for name in comparison.worse if not metrics or name.partition(".")[2] in metrics]
 
 
 def document(comparison: Comparison) -> list[Block]:
@@ -183,81 +155,17 @@ def document(comparison: Comparison) -> list[Block]:
     for part in comparison.parts:
         blocks += [Heading(part.part), Sentence(_which_images(part))]
         if part.images:
-            blocks += [_metric_table(part), *_image_tables(part)]
+            blocks += [_metric_table(part), *_one_sided(part), *_image_tables(part)]
     return [
         *blocks,
         Sentence(
             "Difference is head minus base. Its 95 % interval is a paired bootstrap over images; better or worse is "
             "what lies wholly on one side of 0. Each metric is judged on its own: where nothing changed, one in "
-            "twenty would still be called different."
+            "twenty would still be called different. auc and average_precision rank the pixels of all images "
+            "together, which needs the score of every pixel, and git tracks none: they have no interval; the means "
+            "of the images' own, auc_mean and average_precision_mean, have."
         ),
     ]
-
-
-def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    try:
-        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
-    except FileNotFoundError:
-        raise InputError("git is not installed", fix="install it: the comparison reads what git tracks") from None
-
-
-def _commit(revision: str, folder: Path) -> str:
-    """The hash of a revision that git knows, or of the DVC experiment of that name."""
-    found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if not found.returncode:
-        return found.stdout.decode().strip()
-    listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
-    if listed.returncode:
-        said = listed.stderr.decode(errors="replace").strip()
-        raise InputError("git can not read this folder", file=folder.resolve(), got=said)
-    # DVC keeps an experiment as refs/exps/<the 40 digits of its baseline, cut after 2>/<name>
-    refs = re.findall(r"^(\w+) refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)$", listed.stdout.decode(), re.MULTILINE)
-    commits = [commit for commit, name in refs if name == revision]
-    if len(commits) > 1:
-        fix = "give its hash: " + ", ".join(commit[:9] for commit in commits)
-        raise InputError(f"{len(commits)} experiments have the name {revision}", fix=fix)
-    if not commits:
-        raise InputError(
-            "there is no such revision",
-            got=revision,
-            expected="a branch, tag or commit, or the name of a DVC experiment (`dvc exp list --all-commits`)",
-            fix="in a shallow clone fetch it first: git fetch --depth=1 origin NAME:NAME",
-        )
-    return str(commits[0])
-
-
-def _snapshot(name: str, text: Any) -> Snapshot:
-    where = f"{{}} of {name}".format
-    try:
-        metrics = json.loads(text(METRICS))
-        values = [value for section in metrics.values() for value in section.values()]
-        if not all(value is None or isinstance(value, int | float) for value in values):
-            raise ValueError("a metric is not a number")
-    except (AttributeError, ValueError) as error:
-        raise InputError("the metrics can not be read", file=where(METRICS), got=error) from None
-    try:
-        parameters = yaml.safe_load(text(PARAMS))
-    except yaml.YAMLError as error:
-        raise InputError("the parameters are not valid YAML", file=where(PARAMS), got=error) from None
-    rows, columns = aggregate.numbers(text(PER_IMAGE), where(PER_IMAGE))
-    images = {}
-    parts = np.array([row["part"] for row in rows])
-    for part in dict.fromkeys(parts.tolist()):
-        ids = [row["id"] for row in rows if row["part"] == part]
-        if len(set(ids)) < len(ids):
-            raise InputError("an image stands twice in the per-image table", file=where(PER_IMAGE), got=part)
-        images[part] = ids, aggregate.chosen(columns, parts == part)
-    return Snapshot(name, metrics, _leaves(parameters), images)
-
-
-def _leaves(value: object, prefix: str = "") -> dict[str, str]:
-    """Plain text, unlike `params.load`: another revision may have other parameters than this code knows."""
-    if not isinstance(value, dict):
-        return {prefix: json.dumps(value, ensure_ascii=False, default=str)}
-    leaves: dict[str, str] = {}
-    for name, item in value.items():
-        leaves |= _leaves(item, f"{prefix}.{name}" if prefix else str(name))
-    return leaves
 
 
 def _compare_part(part: str, base: Snapshot, head: Snapshot) -> PartComparison:
@@ -280,13 +188,15 @@ def _compare_part(part: str, base: Snapshot, head: Snapshot) -> PartComparison:
         "changed": len(both) - len(ids),
     }
     whole = len(ids) == len(base_ids) == len(head_ids)
-    lost, gained = _image_differences(ids, before, after)
     metrics = _metric_differences(before, after, *(of.metrics.get(part, {}) for of in (base, head)), whole=whole)
-    return PartComparison(part, **counts, metrics=metrics if ids else [], lost=lost, gained=gained)
+    lost, gained, one_sided = _image_differences(ids, before, after)
+    return PartComparison(
+        part, **counts, same_images=whole, metrics=metrics, lost=lost, gained=gained, one_sided=one_sided
+    )
 
 
 def _truth(columns: Columns) -> list[NDArray[np.float64]]:
-    """What the table tells of an image's truth; the last are the pixels of its nuclei."""
+    """What the table tells of an image's truth, from TRUTH_COLUMNS; the last are the pixels of its nuclei."""
     return [columns["height"], columns["width"], columns["nuclei"], columns["tp"] + columns["fn"]]
 
 
@@ -303,37 +213,44 @@ def _metric_differences(
     images = len(before["nuclei"])
     if not images:
         return []
-    values = [{name: _number(value) for name, value in aggregate.metrics(rows).items()} for rows in (before, after)]
+    paired, only_one = dict[str, int](), dict[str, int]()
+    for name, column in aggregate.MEANS.items():
+        one_has, other_has = np.isfinite(before[column]), np.isfinite(after[column])
+        paired[name] = int((one_has & other_has).sum())
+        only_one[name] = int((one_has != other_has).sum())
     defined = _both_defined(before, after)
-    undefined = {name: int(np.isnan(before[name] - after[name]).sum()) for name in aggregate.MEANS}
 
     def statistics(weights: NDArray[np.int64]) -> dict[str, Any]:
-        # an image that has no score in one of the two drops out of both
         one, other = (aggregate.metrics(rows, weights) for rows in defined)
         return {name: other[name] - one[name] for name in one}
 
+    undefined = {name: images - count for name, count in paired.items()}
     found = intervals(statistics, images, resamples=RESAMPLES, seed=SEED, undefined=undefined)
-    once = statistics(np.ones(images, dtype=np.int64))
+    alone, common = (
+        [{name: _number(value) for name, value in aggregate.metrics(rows).items()} for rows in pair]
+        for pair in ((before, after), defined)
+    )
     rows = []
     for name in dict.fromkeys([*base, *head, *found]):
         if name in COUNTS:
             continue
-        if name in found:
-            low, high = (_number(bound) for bound in found[name])
-            difference = _number(once[name])
-            verdict = _verdict(name, low, high)
-            rows.append(MetricDifference(name, values[0][name], values[1][name], difference, low, high, verdict))
-        else:
-            one, other = _number(base.get(name)), _number(head.get(name))
-            difference = _number(other - one) if whole and one is not None and other is not None else None
-            verdict = NOT_COMPARABLE if difference is None else NO_INTERVAL
-            rows.append(MetricDifference(name, one, other, difference, None, None, verdict))
+        reported = [_number(of.get(name)) for of in (base, head)]
+        one, other = [of[name] for of in common] if name in found else reported if whole else [None, None]
+        if one is None or other is None:  # one has no score to set against the other's
+            one, other = [of[name] for of in alone] if name in found else reported
+            rows.append(MetricDifference(name, 0, 0, one, other, None, None, None, NOT_COMPARABLE))
+            continue
+        low, high = (_number(bound) for bound in found.get(name, (None, None)))
+        counts = paired.get(name, images), only_one.get(name, 0)
+        verdict = _verdict(name, low, high)
+        rows.append(MetricDifference(name, *counts, one, other, _number(other - one), low, high, verdict))
     return rows
 
 
 def _both_defined(before: Columns, after: Columns) -> tuple[Columns, Columns]:
-    """The rows with every mean score undefined that is undefined in the other."""
-    gaps = {name: np.where(np.isnan(before[name] + after[name]), np.nan, 0.0) for name in aggregate.MEANS}
+    """The rows with every mean score undefined that is undefined in the other: such an image drops out of both."""
+    columns = aggregate.MEANS.values()
+    gaps = {name: np.where(np.isnan(before[name] + after[name]), np.nan, 0.0) for name in columns}
     one, other = (
         {name: values + gaps[name] if name in gaps else values for name, values in rows.items()}
         for rows in (before, after)
@@ -349,29 +266,24 @@ def _verdict(metric: str, low: Number, high: Number) -> str:
     return BETTER if (low > 0) != (metric in LOWER_IS_BETTER) else WORSE
 
 
-def _image_differences(
-    ids: Sequence[str], before: Columns, after: Columns
-) -> tuple[list[ImageDifference], list[ImageDifference]]:
-    """The images that lost most and that gained most mAP; of equal ones those whose Dice changed more come first."""
-    differences = [
-        ImageDifference(
-            id,
-            round(float(before["map"][row]), DIGITS),
-            round(float(after["map"][row]), DIGITS),
-            round(float(after["map"][row] - before["map"][row]), DIGITS),
-            _number(before["dice"][row]),
-            _number(after["dice"][row]),
-        )
-        for row, id in enumerate(ids)
-        if math.isfinite(before["map"][row] + after["map"][row])
-    ]
+def _image_differences(ids: Sequence[str], before: Columns, after: Columns) -> tuple[list[ImageDifference], ...]:
+    """The images that lost most mAP, that gained most, and that have one in only one of the two.
 
-    def change(of: ImageDifference) -> tuple[float, float]:
-        return of.map_difference, (of.dice_head or 0) - (of.dice_base or 0)
-
-    lost = sorted((of for of in differences if change(of) < (0, 0)), key=lambda of: (change(of), of.id))
-    gained = sorted((of for of in differences if change(of) > (0, 0)), key=lambda of: (change(of), of.id), reverse=True)
-    return lost[:SHOWN_IMAGES], gained[:SHOWN_IMAGES]
+    Of equal ones those whose Dice changed more come first.
+    """
+    scores = [[[_number(value) for value in rows[name]] for rows in (before, after)] for name in ("map", "dice")]
+    paired: list[tuple[tuple[float, float], ImageDifference]] = []
+    one_sided = []
+    for id, one, other, dice_one, dice_other in zip(ids, *scores[0], *scores[1], strict=True):
+        if one is not None and other is not None:
+            change = round(other - one, DIGITS), (dice_other or 0) - (dice_one or 0)
+            paired.append((change, ImageDifference(id, one, other, change[0], dice_one, dice_other)))
+        elif one is not None or other is not None:
+            one_sided.append(ImageDifference(id, one, other, None, dice_one, dice_other))
+    paired.sort(key=lambda of: (of[0], of[1].id))
+    lost = [image for change, image in paired if change < (0, 0)]
+    gained = [image for change, image in reversed(paired) if change > (0, 0)]
+    return lost[:SHOWN_IMAGES], gained[:SHOWN_IMAGES], one_sided
 
 
 def _number(value: Any) -> Number:
@@ -395,19 +307,34 @@ def _which_images(part: PartComparison) -> str:
     return f"NOT SCORED ON THE SAME IMAGES: {listed}. {what}"
 
 
+def _one_sided(part: PartComparison) -> list[Sentence]:
+    """How many images count for neither revision, because the other has no score to set against theirs."""
+    counts = [f"{row.metric} {row.only_one}" for row in part.metrics if row.only_one]
+    if not counts:
+        return []
+    what = "Images with a score in only one of the two (in the other it is undefined, 0 / 0) count in neither mean: "
+    return [Sentence(what + ", ".join(counts) + ".")]
+
+
 def _metric_table(part: PartComparison) -> Table:
     rows = []
     for row in part.metrics:
         name = f"{row.metric} (lower is better)" if row.metric in LOWER_IS_BETTER else row.metric
         interval = "-" if row.low is None or row.high is None else f"{row.low:+.4f} to {row.high:+.4f}"
-        rows.append([name, _shown(row.base), _shown(row.head), _shown(row.difference, "+"), interval, row.verdict])
-    return Table(["metric", "base", "head", "difference", "95 % interval", "verdict"], rows)
+        values = [_shown(row.base), _shown(row.head), _shown(row.difference, "+")]
+        rows.append([name, str(row.images), *values, interval, row.verdict])
+    return Table(["metric", "images", "base", "head", "difference", "95 % interval", "verdict"], rows)
 
 
 def _image_tables(part: PartComparison) -> list[Table]:
     header = ["image", "mAP base", "mAP head", "difference", "Dice base", "Dice head"]
+    captions = {
+        f"The {part.part} images that lost most": part.lost,
+        f"The {part.part} images that gained most": part.gained,
+        f"The {part.part} images with a mAP in only one of the two, which can not be ranked": part.one_sided,
+    }
     tables = []
-    for what, images in (("lost", part.lost), ("gained", part.gained)):
+    for caption, images in captions.items():
         rows = [
             [
                 *(of.id, _shown(of.map_base), _shown(of.map_head), _shown(of.map_difference, "+")),
@@ -416,7 +343,7 @@ def _image_tables(part: PartComparison) -> list[Table]:
             for of in images
         ]
         if rows:
-            tables.append(Table(header, rows, f"The {part.part} images that {what} most ({len(rows)})", folded=True))
+            tables.append(Table(header, rows, f"{caption} ({len(rows)})", folded=True))
     return tables
 
 

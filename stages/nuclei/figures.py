@@ -128,7 +128,7 @@ def intervals(reports: Reports) -> Drawing:
         rows = np.arange(len(shown)) + offset
         axes.hlines(rows, low, high, color=COLOURS[part], linewidth=2.4, alpha=0.75)
         axes.plot(values, rows, "s" if part == "val" else "o", color=COLOURS[part], markersize=7, label=NAMES[part])
-        said += [f"{NAMES[part]} {METRICS[n].title} {v:.3f}" for n, v in zip(shown, values, strict=True)]
+        said += [f"{NAMES[part]} {METRICS[name].title} {_with_interval(reports, part, name)}" for name in shown]
     axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), xlabel="score; line: 95 % interval over images")
     axes.set_yticks(range(len(shown)), [METRICS[name].title for name in shown])
     axes.grid(axis="y", visible=False)

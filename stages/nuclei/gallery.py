@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,10 +139,10 @@ def _case(row: dict[str, Any], rgb: overlays.Rgb, truth: overlays.Labels, predic
 
 def _tally(of_truth: overlays.Verdicts, of_predicted: overlays.Verdicts) -> str:
     """How many nuclei have which verdict, in words."""
-    true = {kind: int((of_truth == kind).sum()) for kind in overlays.ERRORS}
+    true, guessed = Counter(of_truth.values()), Counter(of_predicted.values())
     return (
         f"of the true nuclei {true['true positive']} found, {true['false negative']} missed, {true['split']} split, "
-        f"{true['merged']} merged with others; {(of_predicted == 'false positive').sum()} predicted where none is"
+        f"{true['merged']} merged with others; {guessed['false positive']} predicted where none is"
     )
 
 

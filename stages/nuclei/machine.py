@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
+import re
 import sys
+from pathlib import Path
 
 
 def cores() -> int:
@@ -12,6 +15,13 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """The name of the processor, or of its architecture where the system does not tell."""
+    listed = Path("/proc/cpuinfo")
+    found = re.search(r"^model name\s*: *(.+)$", listed.read_text(), re.MULTILINE) if listed.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def keep_freed_memory() -> None:

@@ -7,7 +7,8 @@ themselves. So one of the two is taken, which makes a largest one-to-one matchin
 assignment problem has to be solved. Thresholds are compared in whole numbers, so that 3/5 reaches 0.60.
 
 Edge cases: without true and predicted nuclei every score is NaN, as there is nothing to score; with only one of the
-two AP, PQ, RQ and AJI are 0. SQ is NaN without a match. One pixel is an instance like any other.
+two AP, PQ, RQ and AJI are 0. SQ is NaN without a match, recall without a true instance, precision without a predicted
+one. One pixel is an instance like any other.
 """
 
 from __future__ import annotations
@@ -83,6 +84,16 @@ class Matches:
     def map(self) -> float:
         """Mean of `ap` over the ten thresholds: the score of the 2018 Data Science Bowl for one image."""
         return float(self.ap.mean())
+
+    @property
+    def precision(self) -> float:
+        """Fraction of the predicted instances that match at 0.50."""
+        return float(ratio(self.tp[0], self.predicted))
+
+    @property
+    def recall(self) -> float:
+        """Fraction of the true instances that match at 0.50."""
+        return float(ratio(self.tp[0], self.truth))
 
     @property
     def sq(self) -> float:

@@ -6,8 +6,7 @@ else asks for them together. An image is (H, W, 3) uint8, a label map (H, W) uin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from scipy import ndimage, sparse
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 Layer = NDArray[np.uint8]  # (H, W, 4), the last channel is opacity
 Labels = NDArray[np.integer]  # (H, W), 0 = background
-Verdicts = NDArray[np.str_]  # (highest label + 1,)
+Verdicts = dict[int, str]  # a key of ERRORS for the label of each instance
 
 # On a dark image every vivid colour shows; on a bright one they must differ from the purple or gray of the nuclei and
 # from the white around them.
@@ -71,12 +70,12 @@ def errors(rgb: Rgb, truth: Labels, predicted: Labels) -> Rgb:
 
 def instances_layer(labels: Labels, *, bright: bool) -> Layer:
     """A tint and a contour for each instance, in colours that differ between neighbours and suit the image."""
-    dense, count = _dense(labels)
+    dense, present = _dense(labels)
     colours = INSTANCES_ON_BRIGHT if bright else INSTANCES_ON_DARK
     palette = np.array([ImageColor.getrgb(colour) for colour in colours], dtype=np.uint8)
     layer = np.zeros((*labels.shape, 4), dtype=np.uint8)
     inside = dense > 0
-    layer[inside, :3] = palette[_colouring(dense, count)[dense[inside]]]
+    layer[inside, :3] = palette[_colouring(dense, present.size)[dense[inside]]]
     layer[inside, 3] = round(255 * FILL)
     layer[contours(labels), 3] = 255
     return layer
@@ -105,13 +104,7 @@ def errors_layer(truth: Labels, predicted: Labels, of_truth: Verdicts, of_predic
     """
     layer = np.zeros((*truth.shape, 4), dtype=np.uint8)
     true_edge, predicted_edge = contours(truth), contours(predicted)
-
-    def true(kind: str) -> Any:  # (H, W) bool: where true nuclei of this verdict are
-        return (of_truth == kind)[truth]
-
-    def guessed(kind: str) -> Any:  # and predicted ones
-        return (of_predicted == kind)[predicted]
-
+    true, guessed = _areas(truth, of_truth), _areas(predicted, of_predicted)
     merged = guessed("merged")
     hatched = np.add.outer(np.arange(truth.shape[0]), np.arange(truth.shape[1])) % 8 < 4
     areas = {
@@ -133,15 +126,24 @@ def errors_layer(truth: Labels, predicted: Labels, of_truth: Verdicts, of_predic
     return layer
 
 
+def _areas(labels: Labels, of_label: Verdicts) -> Callable[[str], NDArray[np.bool_]]:
+    """A function that tells, (H, W) bool, where the instances of a verdict are."""
+    dense, present = _dense(labels)
+    kinds = np.array(["", *(of_label[label] for label in present.tolist())])
+    return lambda kind: (kinds == kind)[dense]
+
+
 def verdicts(truth: Labels, predicted: Labels) -> tuple[Verdicts, Verdicts]:
-    """What became of each true and of each predicted instance: a key of `ERRORS` at the index of its label.
+    """What became of each true and of each predicted instance, by its label; labels go up to 4,294,967,295.
 
     Matches (IoU at least 0.5), splits and merges are those that `nuclei.matching` counts. A split or merge wins over
-    a match: its pieces are neither missed nor invented. Where no instance has the label stands "".
+    a match: its pieces are neither missed nor invented.
     """
+    (truth, true_labels), (predicted, predicted_labels) = _dense(truth), _dense(predicted)
     ones = np.ones(truth.size, dtype=np.int64)
     pairs = sparse.coo_array((ones, (truth.ravel(), predicted.ravel()))).tocsr().tocoo()
-    area_true, area_predicted = np.bincount(truth.ravel()), np.bincount(predicted.ravel())
+    area_true = np.bincount(truth.ravel(), minlength=1)
+    area_predicted = np.bincount(predicted.ravel(), minlength=1)
     both = (pairs.row > 0) & (pairs.col > 0)
     t, p, shared = pairs.row[both], pairs.col[both], pairs.data[both]
     match = np.flatnonzero(2 * shared >= area_true[t] + area_predicted[p] - shared)
@@ -157,9 +159,10 @@ def verdicts(truth: Labels, predicted: Labels) -> tuple[Verdicts, Verdicts]:
     of_truth[t[member & merged[p]]] = "merged"
     of_predicted[p[piece & split[t]]] = "split"
     of_truth[split], of_predicted[merged] = "split", "merged"
-    for of_label, area in ((of_truth, area_true), (of_predicted, area_predicted)):
-        of_label[area == 0] = of_label[0] = ""
-    return of_truth, of_predicted
+    return (
+        dict(zip(true_labels.tolist(), of_truth[1:].tolist(), strict=True)),
+        dict(zip(predicted_labels.tolist(), of_predicted[1:].tolist(), strict=True)),
+    )
 
 
 def paint(rgb: Rgb, layer: Layer) -> Rgb:
@@ -243,13 +246,13 @@ def _cut(text: str, draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | Im
     return short if short == text else short.rstrip() + "…"
 
 
-def _dense(labels: Labels) -> tuple[NDArray[np.intp], int]:
-    """The same instances as labels 1..n without gaps, and n."""
+def _dense(labels: Labels) -> tuple[NDArray[np.intp], Labels]:
+    """The same instances as labels 1..n without gaps, and the n labels that they had, ascending."""
     present = np.unique(labels)
     present = present[present > 0]
     dense = np.searchsorted(present, labels) + 1
     dense[labels == 0] = 0
-    return dense, present.size
+    return dense, present
 
 
 def _colouring(labels: NDArray[np.intp], count: int) -> NDArray[np.intp]:

@@ -1,6 +1,7 @@
 """The report as one self-contained HTML page: numbers, figures, gallery and tables, in the template beside this file.
 
-Equal inputs give an equal page: it holds no date, no revision, no path and no name of the machine.
+Equal inputs give an equal page: it holds no date, no revision, no path and no name of the machine. Those of the
+training stand in run.js beside it, which the browser loads; see provenance.py.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TEMPLATE = "page.html.j2"
 HEADLINE = ("dice", "iou", "map", "ap50", "pq")
 UNDEFINED = "\N{EN DASH}"
 AMOUNTS = {"images", "nuclei"}  # stand in metrics.json without being metrics
-DIGITS = {"auc": 4, "count_error": 2, "splits": 2, "merges": 2}  # of metrics; three of all others
+DIGITS = {"auc": 4, "auc_mean": 4, "count_error": 2, "splits": 2, "merges": 2}  # of metrics; three of all others
 GROUPINGS = {
     "modality": "modality",
     "size": "the median area of an image's nuclei",
@@ -42,6 +43,8 @@ GROUP_SCORES = {
     "pq": "PQ",
     "recall50": "found at IoU 0.50",
     "recall75": "found at IoU 0.75",
+    "splits": "splits per 100 nuclei",
+    "merges": "merges per 100 nuclei",
 }
 SOURCES = {
     "sample": "a synthetic sample, drawn by this project",
@@ -85,6 +88,7 @@ class Facts:
     defects: Sequence[Mapping[str, str]]  # rows of annotations.csv
     versions: Mapping[str, str]
     params: Params
+    history_sha256: str  # of history.csv: tells whether run.js is of this training
 
 
 def render(
@@ -132,6 +136,7 @@ def render(
         defects=_defects(facts.defects),
         params=_flat(asdict(facts.params)),
         versions=facts.versions,
+        history_sha256=facts.history_sha256,
     )
 
 
@@ -215,12 +220,13 @@ def _total(part: str, table: Table) -> dict[str, Any]:
 
 
 def _groups(table: Table) -> list[dict[str, Any]]:
-    """The tables of by_group.csv, each with the columns that it has scores in."""
+    """The tables of by_group.csv, each with the columns that say something in it."""
     groups = []
     for name, rows in table.groupby("grouping", sort=False):
         scores = {column: title for column, title in GROUP_SCORES.items() if rows[column].notna().any()}
         title = GROUPINGS.get(str(name), str(name))
-        groups.append({"title": title, "scores": scores, "rows": rows.to_dict("records")})
+        undefined = bool((rows["map_undefined"] > 0).any())
+        groups.append({"title": title, "scores": scores, "undefined": undefined, "rows": rows.to_dict("records")})
     return groups
 
 

@@ -2,7 +2,12 @@
 
 The foreground that Dice, IoU, precision, recall, F1, accuracy and the confusion matrix judge is the predicted label
 map > 0: what a user gets, after thresholds and the removal of small objects. AUC, average precision, ROC,
-precision-recall and calibration judge the stored probabilities.
+precision-recall and calibration judge the stored probabilities. AP, PQ, AJI, precision and recall of nuclei, splits and
+merges judge its instances.
+
+A score of an image is averaged over the images that have one; a pooled one (`..._pooled`, and those that aggregate.py
+names) is computed from counts over all images, so that a crowded image weighs more. reports/metrics_ci.json has an
+interval for both kinds.
 """
 
 from __future__ import annotations
@@ -44,8 +49,8 @@ PARTS = ("val", "test")
 FEW_PX = 2 * 10**8  # are scored sooner than worker processes have started
 RESCORE = "run `dvc repro evaluate`, which predicts and scores them all"
 GROUP_COLUMNS = [
-    *("part", "grouping", "group", "images", "nuclei"),
-    *("dice", "iou", "map", "ap50", "pq", "recall50", "recall75"),
+    *("part", "grouping", "group", "images", "map_undefined", "nuclei"),
+    *("dice", "iou", "map", "ap50", "pq", "recall50", "recall75", "splits", "merges"),
 ]
 
 Row = dict[str, Any]
@@ -159,6 +164,7 @@ def score_image(record: Record, part: str, *, prepared: Path, predictions: Path)
                 fix=RESCORE,
             )
     pixels, matches = pixel_counts(truth > 0, predicted > 0), match(truth, predicted)
+    histogram = score_histogram(truth > 0, scores)
     row = {
         "id": record.id,
         "part": part,
@@ -186,11 +192,17 @@ def score_image(record: Record, part: str, *, prepared: Path, predictions: Path)
         "count_error": abs(matches.predicted - matches.truth),
         "splits": matches.splits,
         "merges": matches.merges,
+        "nucleus_precision": matches.precision,
+        "nucleus_recall": matches.recall,
+        **_ranking(histogram),
+        "iou_sum": matches.iou_sum,
+        "aji_intersection": matches.aji_intersection,
+        "aji_union": matches.aji_union,
         **dict(zip(TP_COLUMNS, matches.tp, strict=True)),
     }
     return ImageScore(
         row=_plain(row),
-        histogram=score_histogram(truth > 0, scores).astype(np.uint32),  # no image has 2**32 pixels
+        histogram=histogram.astype(np.uint32),  # no image has 2**32 pixels
         areas=matches.areas,
         hits=matches.hits,
     )
@@ -270,6 +282,7 @@ def _intervals(score: PartScore, *, resamples: int, seed: int) -> dict[str, Row]
             "low": round(low, DIGITS),
             "high": round(high, DIGITS),
             "images": images,
+            "nuclei": len(score.areas),
             "undefined": undefined.get(name, 0),
         }
         for name, (low, high) in found.items()
@@ -370,8 +383,9 @@ def _by_group(score: PartScore, edges: NDArray[np.int64]) -> list[Row]:
                 "grouping": "nucleus size",
                 "group": name,
                 "images": len(np.unique(score.owners[of_class])),
+                "map_undefined": np.nan,
                 "nuclei": len(hits),
-                **dict.fromkeys(["dice", "iou", "map", "ap50", "pq"], np.nan),
+                **dict.fromkeys(["dice", "iou", "map", "ap50", "pq", "splits", "merges"], np.nan),
                 "recall50": ratio(np.count_nonzero(hits > 0), len(hits)),
                 "recall75": ratio(np.count_nonzero(hits > 5), len(hits)),
             }
@@ -386,8 +400,9 @@ def _group(grouping: str, name: str, score: PartScore, where: NDArray[np.bool_])
         "grouping": grouping,
         "group": name,
         "images": int(where.sum()),
+        "map_undefined": int(np.isnan(columns["map"]).sum()),
         "nuclei": int(nuclei),
-        **{metric: values[metric] for metric in ("dice", "iou", "map", "ap50", "pq")},
+        **{metric: values[metric] for metric in ("dice", "iou", "map", "ap50", "pq", "splits", "merges")},
         "recall50": ratio(columns["tp50"].sum(), nuclei),
         "recall75": ratio(columns["tp75"].sum(), nuclei),
     }

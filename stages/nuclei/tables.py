@@ -28,7 +28,7 @@ COLUMNS = {
     "precision_recall": "part threshold recall precision",
     "ap": "part iou ap ap_pooled precision recall f1",
     "calibration": "part low high mean_score fraction_positive pixels",
-    "by_group": "part grouping group images nuclei dice iou map ap50 pq recall50 recall75",
+    "by_group": "part grouping group images map_undefined nuclei dice iou map ap50 pq recall50 recall75 splits merges",
     "history": "epoch train_loss val_loss val_dice val_iou learning_rate",
     "search": "foreground seed min_area_px map",
 }
@@ -54,6 +54,10 @@ METRICS = {
     "accuracy": Metric("Accuracy", "fraction of all pixels that are right"),
     "auc": Metric("ROC AUC", "area under the ROC curve of all pixels"),
     "average_precision": Metric("Average precision", "area under the precision-recall curve of all pixels"),
+    "auc_mean": Metric("ROC AUC, mean", "area under the ROC curve of an image's pixels, mean over images"),
+    "average_precision_mean": Metric(
+        "Average precision, mean", "area under the precision-recall curve of an image's pixels, mean over images"
+    ),
     "map": Metric("mAP", "TP / (TP + FP + FN) of the nuclei, mean over IoU 0.50 to 0.95 and over images"),
     "ap50": Metric("AP50", "TP / (TP + FP + FN) of the nuclei at IoU 0.50, mean over images"),
     "ap75": Metric("AP75", "TP / (TP + FP + FN) of the nuclei at IoU 0.75, mean over images"),
@@ -64,6 +68,22 @@ METRICS = {
     "sq": Metric("SQ", "segmentation quality: IoU of the nuclei that match at 0.50, mean over images"),
     "rq": Metric("RQ", "recognition quality: F1 of the nuclei at IoU 0.50, mean over images"),
     "aji": Metric("AJI", "aggregated Jaccard index of the nuclei, mean over images"),
+    "nucleus_precision": Metric(
+        "Precision of nuclei", "fraction of an image's predicted nuclei that match at IoU 0.50, mean over images"
+    ),
+    "nucleus_recall": Metric(
+        "Recall of nuclei", "fraction of an image's true nuclei that are found at IoU 0.50, mean over images"
+    ),
+    "pq_pooled": Metric("PQ, pooled", "PQ of the nuclei of all images together"),
+    "sq_pooled": Metric("SQ, pooled", "SQ of the nuclei of all images together"),
+    "rq_pooled": Metric("RQ, pooled", "RQ, so F1, of the nuclei of all images together"),
+    "aji_pooled": Metric("AJI, pooled", "AJI of the nuclei of all images together"),
+    "nucleus_precision_pooled": Metric(
+        "Precision of nuclei, pooled", "fraction of all images' predicted nuclei that match at IoU 0.50"
+    ),
+    "nucleus_recall_pooled": Metric(
+        "Recall of nuclei, pooled", "fraction of all images' true nuclei that are found at IoU 0.50"
+    ),
     "count_error": Metric("Count error", "distance of the predicted from the true number of nuclei, mean over images"),
     "splits": Metric("Splits", "true nuclei cut into pieces, per 100 nuclei"),
     "merges": Metric("Merges", "predicted nuclei that hold several true ones, per 100 nuclei"),
@@ -72,11 +92,17 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval over images; `low` and `high` are NaN where none could be computed."""
+    """A 95 % confidence interval over images; `low` and `high` are NaN where none could be computed.
+
+    Attributes:
+        images, nuclei: of the part.
+        undefined: images without a score, which do not count.
+    """
 
     low: float
     high: float
     images: int
+    nuclei: int
     undefined: int
 
 
@@ -166,10 +192,10 @@ def _number(value: object, path: Path, name: str) -> float:
 
 def _interval(value: object, path: Path, name: str) -> Interval:
     if not isinstance(value, dict) or not {"low", "high"} <= value.keys():
-        expected = '{"low": number, "high": number, "images": count, "undefined": count}'
+        expected = '{"low": number, "high": number, "images": count, "nuclei": count, "undefined": count}'
         raise InputError(
             f"the interval of {name} is malformed", file=path, got=repr(value), expected=expected, fix=REMAKE
         )
     low, high = (_number(value[side], path, name) for side in ("low", "high"))
-    images, undefined = (int(_number(value.get(count, 0), path, name)) for count in ("images", "undefined"))
-    return Interval(low, high, images, undefined)
+    counts = (int(_number(value.get(count, 0), path, name)) for count in ("images", "nuclei", "undefined"))
+    return Interval(low, high, *counts)
