@@ -73,6 +73,22 @@ def test_a_nucleus_cut_by_the_border_of_the_image_is_open_there():
     assert edge[4, :5].all()
 
 
+@pytest.mark.parametrize("shape", [(256, 256), (1040, 1388)])
+def test_contours_are_one_pixel_wide_on_small_and_on_large_images(shape: tuple[int, int]) -> None:
+    labels = np.zeros(shape, np.uint16)
+    places = [(row, col) for row in range(30, shape[0] - 30, 60) for col in range(30, shape[1] - 30, 60)]
+    rows, cols = np.indices((41, 41)) - 20
+    disc = rows**2 + cols**2 <= 20**2
+    for number, (row, col) in enumerate(places, start=1):
+        labels[row - 20 : row + 21, col - 20 : col + 21][disc] = number
+    cross = ndimage.generate_binary_structure(2, 1)
+    edge = (labels > 0) & ~ndimage.binary_erosion(labels > 0, cross)  # what erosion by one pixel takes away
+    np.testing.assert_array_equal(overlays.contours(labels), edge)
+    layer = overlays.instances_layer(labels, bright=False)
+    np.testing.assert_array_equal(layer[..., 3] == 255, edge)
+    assert set(np.unique(layer[..., 3])) == {0, round(255 * overlays.FILL), 255}
+
+
 @given(SMALL_MAPS)
 def test_contours_lie_inside_instances_and_follow_flips_and_relabelling(labels):
     edge = overlays.contours(labels)
