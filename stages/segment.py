@@ -5,6 +5,7 @@
 IMAGE is a PNG, TIFF, JPEG or BMP file, or a folder of them. OUT receives, for each image, NAME_labels.tif (0 =
 background, 1..n the nuclei; it opens in Fiji, napari and QuPath), NAME_overlay.png, and one nuclei.csv with the
 position, area and brightness of every nucleus. An image that can not be read is reported at the end, after the rest.
+OUT may be the folder of the images: what an earlier run wrote there beside NAME is replaced, never segmented.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nuclei.errors import InputError, run
+from nuclei.formats import EXTENSIONS
 
 if TYPE_CHECKING:
     from nuclei.segmenter import Segmenter
 
-EXTENSIONS = {".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp"}
+RESULTS = ("_labels.tif", "_overlay.png")  # what the names of an image's label map and overlay end in
 TABLE = {
     "label": "label",
     "centroid-0": "row",
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     arguments = parser.parse_args()
     images = find_images(arguments.image)
+    check_out(arguments.out)
 
     # torch takes seconds to import: a wrong path is reported before
     from nuclei import files
@@ -70,8 +73,10 @@ def find_images(given: list[Path]) -> list[Path]:
             sorted(file for file in path.iterdir() if file.suffix.lower() in EXTENSIONS) if path.is_dir() else [path]
         )
         if not inside:
-            raise InputError("the folder has no images", file=path, expected=f"files ending in {sorted(EXTENSIONS)}")
+            raise InputError("the folder has no images", file=path, expected=f"files ending in {', '.join(EXTENSIONS)}")
         images += inside
+    places = {(image.parent, image.stem) for image in images}
+    images = [image for image in images if not is_result(image, places)]
     stems: dict[str, Path] = {}
     for image in images:
         if stems.setdefault(image.stem, image) != image:
@@ -81,6 +86,23 @@ def find_images(given: list[Path]) -> list[Path]:
                 fix="segment them into two folders",
             )
     return list(stems.values())
+
+
+def is_result(path: Path, places: set[tuple[Path, str]]) -> bool:
+    """Whether a file is named like the label map or the overlay of another one beside it, one of `places`."""
+    return any(
+        path.name.endswith(ending) and (path.parent, path.name.removesuffix(ending)) in places for ending in RESULTS
+    )
+
+
+def check_out(out: Path) -> None:
+    """Raise InputError where a file stands in the way of the folder."""
+    for place in (out, *out.parents):
+        if place.exists():
+            if not place.is_dir():
+                fix = "give a folder, or a name that is free, after -o"
+                raise InputError("the results can not be written there", file=place, got="a file", fix=fix)
+            return
 
 
 def segment_file(segmenter: Segmenter, path: Path, out: Path) -> list[dict[str, object]]:
@@ -93,8 +115,8 @@ def segment_file(segmenter: Segmenter, path: Path, out: Path) -> list[dict[str, 
 
     rgb = read_rgb(path, name=str(path))
     labels = segmenter.segment(rgb)
-    write_labels(out / f"{path.stem}_labels.tif", labels)
-    write_rgb(out / f"{path.stem}_overlay.png", overlay(rgb, labels))
+    write_labels(out / f"{path.stem}{RESULTS[0]}", labels)
+    write_rgb(out / f"{path.stem}{RESULTS[1]}", overlay(rgb, labels))
     properties = [name.removesuffix("-0") for name in TABLE if not name.endswith("-1")]
     columns = regionprops_table(labels, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), properties=properties)
     values = zip(*(columns[name].round(4).tolist() for name in TABLE), strict=True)

@@ -177,6 +177,21 @@ def test_label_maps_lie_beside_their_images(above: str, mask: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(("images", "masks"), [("Images", "Masks"), ("IMAGES", "masks"), ("images", "labels")])
+def test_folders_may_be_capitalised_and_masks_may_be_called_labels(images: str, masks: str) -> None:
+    files = [f"set/{images}/a.png", f"set/{masks}/a.tif", f"set/{images}/b.png", f"set/{masks}/b_masks.tif"]
+    assert [(sample.image, sample.labels) for sample in samples(files, HERE)] == [
+        (files[0], files[1]),
+        (files[2], files[3]),
+    ]
+    nuclei = [f"x/{images}/x.png", f"x/{masks}/1.png", f"x/{masks}/2.png"]
+    assert samples(nuclei, HERE) == [Sample("x", nuclei[0], masks=tuple(nuclei[1:]))]
+
+
+def test_boxes_under_labels_are_no_part_of_the_data() -> None:
+    assert samples(["images/a.png", "labels/a.txt"], HERE) == [Sample("a", "images/a.png")]
+
+
 def test_names_are_kept_as_the_archive_writes_them() -> None:
     assert samples(["./x//images/x.png"], HERE) == [Sample("x", "./x//images/x.png")]
 
@@ -208,6 +223,8 @@ def test_images_without_masks_may_lie_anywhere() -> None:
         (["images/a.png", "images/A.png"], "same name"),
         (["images/\u00e9.png", "images/e\u0301.png"], "same name"),
         (["images/a.gif", "images/b.png"], "among the images is none"),
+        (["images/a.png", "Masks/a.gif"], "among the masks is none"),
+        (["images/a.png", "masks/a.png", "labels/a.png"], "two label maps"),
         (["images/a?.png"], "file name everywhere"),
         (["images/a\n.png"], "file name everywhere"),
         (["images/" + "a" * 300 + ".png"], "file name everywhere"),

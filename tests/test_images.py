@@ -281,6 +281,8 @@ def test_a_label_map_in_the_place_of_a_mask_is_told_from_one() -> None:
         read_mask(encoded(np.array([[3, 1, 2]], np.uint8)))
     with pytest.raises(InputError, match="in colour"):
         read_mask(encoded(RGB))
+    with pytest.raises(InputError, match=r"JPEG, whose values are not exact(.|\n)*PNG or TIFF"):
+        read_mask(encoded(np.full((8, 8), 255, np.uint8), "JPEG"))
 
 
 def test_the_modality_follows_background_and_colour() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuclei.errors import InputError
+from nuclei.formats import EXTENSIONS
 from nuclei.packing import check_archive, fingerprint, members, write_archive
 
 
@@ -47,6 +48,11 @@ def test_hidden_files_and_what_desktops_leave_are_passed_over(tmp_path: Path) ->
 
 def test_a_folder_within_a_hidden_one_is_not_hidden(tmp_path: Path) -> None:
     assert members(make(tmp_path / ".data" / "mine", {"a.png": b"a"}))
+
+
+@pytest.mark.parametrize("end", [*EXTENSIONS, ".BMP"])
+def test_a_folder_of_any_format_that_is_read_is_a_data_set(tmp_path: Path, end: str) -> None:
+    assert [name for name, _ in members(make(tmp_path, {f"images/a{end}": b"a"}))] == [f"images/a{end}"]
 
 
 def test_a_folder_without_images_is_an_error_that_says_what_is_there(tmp_path: Path) -> None:

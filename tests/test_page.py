@@ -16,7 +16,7 @@ import pytest
 
 import conftest
 import made_up
-from nuclei import files, page, provenance
+from nuclei import files, page, provenance, sources
 from nuclei.errors import InputError
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -173,9 +173,29 @@ def render(folder: Path, **changes: object) -> str:
 
 
 def test_real_data_is_not_called_synthetic(run_folder):
-    html = render(run_folder, source={"kind": "path", "stage1_train.zip": "abc123"})
+    html = render(run_folder, source={"kind": "path"})
     assert "synthetic data" not in html
-    assert "abc123" in html
+
+
+def test_the_fingerprint_of_the_users_data_is_shown(run_folder, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").write_bytes(b"a")
+    source = sources.describe(str(tmp_path / "images"), tmp_path)
+    text = Elements(render(run_folder, source=source)).text
+    assert f"stage1_train.zip.sha256: {source['stage1_train.zip']['sha256']}" in text
+    assert "stage1_train.zip.files: 1" in text
+
+
+def test_the_addresses_of_a_download_are_left_out(run_folder):
+    assert "broadinstitute.org" not in render(run_folder, source=sources.describe("bbbc038", run_folder))
+
+
+def test_groups_that_a_list_divides_are_said_to_be_divided(run_folder):
+    rows = [("a", "train", "1"), ("b", "val", "1"), ("c", "test", "2"), ("d", "test", "2"), ("e", "val", "3")]
+    html = render(run_folder, split=[dict(zip(("id", "part", "group"), row, strict=True)) for row in rows])
+    text = " ".join(Elements(html).text.split())
+    assert "2 groups of near-duplicate images, 1 of them divided among the parts by the list" in text
+    assert "kept within one part" not in text
 
 
 def test_names_from_the_data_are_text_and_never_markup(run_folder):

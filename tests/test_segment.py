@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from conftest import draw_discs, run_script
-from nuclei import files, rle
+from nuclei import errors, files, rle
 from nuclei.errors import InputError
 from nuclei.images import read_labels, read_rgb, write_rgb
 from nuclei.records import UNLABELLED_COLUMNS, image_path, label_path
 from nuclei.segmenter import Segmenter, pick_device, segment_cell_image
+from segment import find_images
 
 
 @pytest.fixture
@@ -61,6 +62,40 @@ def test_a_wrong_path_is_an_error(arguments: list[str], problem: str, tmp_path: 
     done = run_script("segment", tmp_path, *arguments, "-o", "out")
     assert done.returncode == 1
     assert problem in done.stderr
+
+
+@pytest.mark.parametrize("out", ["a.txt", "a.txt/below"])
+def test_a_file_in_the_place_of_the_results_is_an_error_that_leaves_it(tmp_path: Path, out: str) -> None:
+    write_rgb(tmp_path / "a.png", draw_discs(0, 40, 40)[0])
+    (tmp_path / "a.txt").write_text("mine")
+    done = run_script("segment", tmp_path, "a.png", "-o", out)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the results can not be written there")
+    assert (tmp_path / "a.txt").read_text() == "mine"
+
+
+def test_the_results_of_an_earlier_run_in_the_same_folder_are_not_taken_for_images(tmp_path: Path) -> None:
+    names = ["a.png", "a_labels.tif", "a_overlay.png", "b_overlay.png", "c_labels.png"]  # the last two are of no image
+    for name in names:
+        (tmp_path / name).touch()
+    images = [tmp_path / name for name in ("a.png", "b_overlay.png", "c_labels.png")]
+    assert find_images([tmp_path]) == find_images([tmp_path / name for name in names]) == images
+
+
+def test_a_full_disk_ends_in_one_clear_error_when_a_model_is_saved(trained: Path, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    segmenter = Segmenter.load(trained / "data/model", device="cpu")
+    (tmp_path / "unet_final_model.pth").symlink_to("/dev/full")
+    with pytest.raises(SystemExit, match=r"error: No space left on device\n(.|\n)*free some space"):
+        errors.run(lambda: segmenter.save(tmp_path))
+
+
+def test_a_saved_model_has_the_same_bytes_in_any_folder(trained: Path, tmp_path: Path) -> None:
+    segmenter = Segmenter.load(trained / "data/model", device="cpu")
+    segmenter.save(tmp_path)
+    for name in ("unet_final_model.pth", "instance_head.pth", "model.json"):
+        assert (tmp_path / name).read_bytes() == (trained / "data/model" / name).read_bytes()
 
 
 def test_two_images_of_one_name_are_refused_before_any_is_lost(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ Two layouts, with or without folders above them:
     ID/images/ID.png                           images/NAME.png
     ID/masks/ANY.png    one nucleus each       masks/NAME.tif or NAME_masks.tif    one label map
 
-Label maps may also lie beside their images as NAME_masks.tif. Where no masks are, images may lie anywhere.
+Label maps may also lie beside their images as NAME_masks.tif. Where no masks are, images may lie anywhere. The folders
+may be capitalised, and `labels` is another name of `masks`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from nuclei.errors import InputError
-from nuclei.images import EXTENSIONS
+from nuclei.formats import EXTENSIONS
 
 MAX_DEFLATE_RATIO = 1032  # deflate packs no better: who says so, lies
 MAX_NAME_BYTES = 200  # of an id: the file names made of it must fit every file system
@@ -39,6 +40,7 @@ DAMAGED = (
     RuntimeError,
     ValueError,
 )
+FOLDERS = {"images": "images", "masks": "masks", "labels": "masks"}  # by their names in lower case: what they hold
 UNSAFE = set('<>:"/\\|?*')
 
 
@@ -174,7 +176,8 @@ def _hidden(member: str) -> bool:
 def samples(files: Iterable[str], archive: Path) -> list[Sample]:
     """Group the files of an archive into samples, sorted by id; those without annotation are among them.
 
-    Files that are neither images nor in a folder `images` or `masks` (tables, notes) are no part of the data.
+    Files that are neither images nor in a folder `images` or `masks` (tables, notes, boxes under `labels`) are no part
+    of the data.
 
     Raises:
         InputError: there is no image; a file in `images` or `masks` is none; one belongs to no image; an image has
@@ -185,9 +188,10 @@ def samples(files: Iterable[str], archive: Path) -> list[Sample]:
     paths = {file: PurePosixPath(file) for file in sorted(files)}
     bases = {path.with_suffix("") for path in paths.values()}
     for file, path in paths.items():
-        kind = path.parent.name if path.parent.name in ("images", "masks") else ""
+        folder = path.parent.name.lower()
+        kind = FOLDERS.get(folder, "")
         if path.suffix.lower() not in EXTENSIONS:
-            if kind:
+            if folder in ("images", "masks"):
                 expected = ", ".join(EXTENSIONS)
                 raise InputError(f"a file among the {kind} is none", file=f"{archive}: {file}", expected=expected)
             continue

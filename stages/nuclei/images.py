@@ -17,7 +17,7 @@ from nuclei.decoding import decoded, is_jpeg
 from nuclei.errors import InputError
 from nuclei.files import replacing
 
-EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
+INEXACT = "save it as PNG or TIFF, from what the JPEG was made of"
 MAX_PX = 10**9  # where the caller sets no limit: a file that the pipeline itself wrote
 
 STRETCH = (0.1, 99.9)  # percentiles: no few hot or dead pixels of a camera decide the contrast
@@ -65,7 +65,7 @@ def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -
     """
     data, name = _bytes(source, name)
     if is_jpeg(data):
-        raise InputError("a label map is a JPEG, whose values are not exact", file=name, fix="save it as PNG or TIFF")
+        raise InputError("a label map is a JPEG, whose values are not exact", file=name, fix=INEXACT)
     labels = decoded(data, name, max_px, look_up=False)
     expected = "one channel of whole numbers from 0 (background) to 4294967295"
     if labels.ndim != 2:
@@ -86,9 +86,12 @@ def read_mask(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> 
     0/1, 0/255 and bool are alike, and so are they when saved as RGB or RGBA with equal channels.
 
     Raises:
-        InputError: as `read_rgb`, or a mask in colour, or with more than two values, which is probably a label map.
+        InputError: as `read_rgb`, or a JPEG, a mask in colour, or with more than two values, which is probably a label
+            map.
     """
     data, name = _bytes(source, name)
+    if is_jpeg(data):
+        raise InputError("the mask of a nucleus is a JPEG, whose values are not exact", file=name, fix=INEXACT)
     mask = decoded(data, name, max_px, look_up=True)
     if mask.ndim == 3:
         gray = mask[:, :, 0]

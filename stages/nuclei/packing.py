@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from nuclei.errors import InputError
+from nuclei.formats import EXTENSIONS
 from nuclei.progress import track
 
-IMAGE_SUFFIXES = frozenset({".png", ".tif", ".tiff", ".jpg", ".jpeg"})
 NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})  # what a desktop leaves behind, and hidden files
 FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can have
 CHUNK_BYTES = 1 << 20
@@ -88,12 +88,12 @@ def members(folder: Path) -> list[tuple[str, Path]]:
             regular file; a name is not UTF-8.
     """
     found = sorted(_walk(folder, "", folder.resolve()))
-    if not any(path.suffix.lower() in IMAGE_SUFFIXES for _, path in found):
+    if not any(path.suffix.lower() in EXTENSIONS for _, path in found):
         raise InputError(
             "a folder holds no images",
             file=folder,
             got=", ".join(name for name, _ in found[:10]) or "no files",
-            expected=f"images ({', '.join(sorted(IMAGE_SUFFIXES))}), at any depth",
+            expected=f"images ({', '.join(EXTENSIONS)}), at any depth",
             fix="give the folder that holds the images and masks, or an archive of it",
         )
     return found
@@ -158,7 +158,7 @@ def check_archive(archive: Path, *, fix: str, origin: str | Path | None = None, 
     if damaged:
         raise InputError("an archive is damaged", file=origin, got=f"a wrong checksum of {damaged}", fix=fix)
     inner = [name for name in names if name.lower().endswith(".zip")]
-    if inner and not any(PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES for name in names):
+    if inner and not any(PurePosixPath(name).suffix.lower() in EXTENSIONS for name in names):
         raise InputError(
             "an archive of archives",
             file=origin,

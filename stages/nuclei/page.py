@@ -116,7 +116,7 @@ def render(
         train=facts.params.train,
         epochs=facts.params.epochs,
         source=SOURCES[facts.source["kind"]],
-        fingerprints={str(k): _private(v) for k, v in facts.source.items() if k != "kind" and isinstance(v, str)},
+        fingerprints=_flat({k: v for k, v in facts.source.items() if k != "kind" and not isinstance(v, list)}),
         headline=_headline(reports),
         metrics=_metrics(reports),
         totals=[_total(part, reports.table("per_image", part)) for part in reports.parts()],
@@ -132,7 +132,8 @@ def render(
         scored=[name for name in PER_IMAGE if name in METRICS and name not in ("splits", "merges")],
         rows=reports.table("per_image").sort_values(["map", "id"], na_position="last").to_dict("records"),
         split=_split(facts),
-        duplicates=sum(count > 1 for count in Counter(row["group"] for row in facts.split).values()),
+        duplicates=_several(row["group"] for row in facts.split),
+        divided=_several(group for group, _ in {(row["group"], row["part"]) for row in facts.split}),
         defects=_defects(facts.defects),
         params=_flat(asdict(facts.params)),
         versions=facts.versions,
@@ -242,6 +243,11 @@ def _split(facts: Facts) -> list[dict[str, Any]]:
             {"part": part, "images": len(records), "nuclei": nuclei, "modalities": dict(sorted(modalities.items()))}
         )
     return rows
+
+
+def _several(names: Iterable[str]) -> int:
+    """How many names stand there more than once."""
+    return sum(count > 1 for count in Counter(names).values())
 
 
 def _defects(rows: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:

@@ -85,9 +85,9 @@ class Segmenter:
     def save(self, folder: str | Path) -> None:
         """Write the model into an existing folder: the U-Net's plain state dict, the head's, and the settings."""
         folder = Path(folder)
-        torch.save(_plain(self.net.unet), folder / WEIGHTS)
+        _save(self.net.unet, folder / WEIGHTS)
         if self.net.instance_head is not None:
-            torch.save(_plain(self.net.instance_head), folder / HEAD_WEIGHTS)
+            _save(self.net.instance_head, folder / HEAD_WEIGHTS)
         files.write_json(folder / SETTINGS, asdict(self.settings))
 
     def use(self, thresholds: Thresholds) -> None:
@@ -160,6 +160,15 @@ def pick_device(device: str) -> str:
             "the device is not there", got=device, expected=[name for name in there if there[name]], fix="device: auto"
         )
     return device
+
+
+def _save(module: torch.nn.Module, path: Path) -> None:
+    """Write a state dict; its bytes depend on its values alone, not on the file's name or place.
+
+    Given a path instead of an open file, torch writes the name into the file, and a full disk is a RuntimeError of it.
+    """
+    with path.open("wb") as file:
+        torch.save(_plain(module), file)
 
 
 def _plain(module: torch.nn.Module) -> dict[str, torch.Tensor]:
