@@ -41,7 +41,7 @@ def finished_run(folder: Path, *, images: int = 16, side_px: int = 96, kind: str
         write_labels(label_path(prepared, id), truth)
         size: Row = {"height": side_px, "width": side_px, "nuclei": int(truth.max())}
         index.append({"id": id, **size, "foreground": 0.2, "modality": look, "source": f"{id}.png"})
-        split.append({"id": id, "part": part, "group": number // 2})
+        split.append({"id": id, "part": part, "group": number // 8 * 4 + number % 4})  # twos of one part
         if part != "train":
             write_labels(label_path(predictions, id), predicted)
             scores.append({"id": id, "part": part, "modality": look, **size, **_scores(rng, int(predicted.max()))})
