@@ -136,8 +136,8 @@ def judged_worse(comparison: Comparison, metrics: Sequence[str] = ()) -> list[st
         )
     for name in metrics:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0) or sorted(known)[:1]
-            raise InputError("there is no such metric to compare", got=name, expected=f"perhaps {near[0]}")
+            (near,) = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0)
+            raise InputError("there is no such metric to compare", got=name, expected=f"perhaps {near}")
         if name not in decided:
             verdicts = sorted({row.verdict for row in rows if row.metric == name})
             raise InputError("a metric to judge has no verdict", got=f"{name}: {', '.join(verdicts)}")
