@@ -13,12 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 
 from nuclei import files, params
 from nuclei.images import write_labels, write_rgb
 from nuclei.records import COLUMNS, Record, image_path, label_path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+settings.register_profile("any machine", deadline=None)  # no test depends on a time
+settings.load_profile("any machine")
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_TRAINING = {
     "encoder_name": "resnet18",

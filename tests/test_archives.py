@@ -131,7 +131,7 @@ def test_a_member_shorter_than_its_header_says_is_damaged(tmp_path: Path) -> Non
         archive.read("a.png")
 
 
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_damaged_archive_ends_in_an_error_or_is_read(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

