@@ -76,7 +76,7 @@ def test_the_foreground_is_what_the_plain_network_says() -> None:
     ("arch", "encoder", "meant"),
     [
         ("Unnet", "resnet34", "train.arch: Unet?"),
-        ("Unet", "resnet35", "train.encoder_name: resnet34?"),
+        ("Unet", "restnet34", "train.encoder_name: resnet34?"),
         ("unet++", "resnet 34", "train.arch: Unet, train.encoder_name: resnet34?"),
     ],
 )

@@ -99,7 +99,7 @@ def _unet(arch: str, encoder_name: str, encoder_weights: str | None) -> nn.Modul
     except (KeyError, RuntimeError, ValueError) as error:
         raise InputError(
             "the network can not be made",
-            got=f"train.arch {arch}, train.encoder_name {encoder_name}: {str(error).splitlines()[0]}",
+            got=f"train.arch {arch}, train.encoder_name {encoder_name}: {_first_line(error)}",
             expected="an architecture and an encoder that segmentation_models_pytorch has together",
             fix=_nearest(arch, encoder_name) or "its documentation lists them",
         ) from None
