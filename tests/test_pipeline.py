@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import re
@@ -86,6 +87,19 @@ def test_the_users_data_can_not_be_an_output_of_the_pipeline() -> None:
 def test_no_script_shadows_a_package() -> None:
     scripts = {path.stem for path in (ROOT / "stages").glob("*.py")}
     assert not scripts & sys.stdlib_module_names
+
+
+def test_the_committed_run_is_one_of_the_committed_code() -> None:
+    locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    assert set(locked) == set(STAGES)
+    files = {
+        entry["path"]: entry["md5"]
+        for stage in locked.values()
+        for entry in [*stage["deps"], *stage.get("outs", [])]
+        if not entry["path"].startswith("data/") and not entry["md5"].endswith(".dir")
+    }
+    found = {path: hashlib.md5((ROOT / path).read_bytes(), usedforsecurity=False).hexdigest() for path in files}
+    assert found == files, "run `dvc repro` and commit dvc.lock and reports/ with the code"
 
 
 def test_data_is_not_in_git() -> None:
