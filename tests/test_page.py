@@ -16,7 +16,7 @@ import pytest
 
 import conftest
 import made_up
-from nuclei import files, page, provenance, sources
+from nuclei import files, page, params, provenance, sources
 from nuclei.errors import InputError
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -157,7 +157,7 @@ def test_the_page_is_small_enough_to_send(html):
 
 def render(folder: Path, **changes: object) -> str:
     """The page of a run without figures and gallery, with some facts changed."""
-    from nuclei import params, records, tables
+    from nuclei import records, tables
 
     facts = page.Facts(
         source={"kind": "sample"},
@@ -211,8 +211,6 @@ def test_names_from_the_data_are_text_and_never_markup(run_folder):
 
 @pytest.mark.parametrize("path", ["/home/someone/data/set.zip", "~/data/set.zip", r"C:\Users\someone\data\set.zip"])
 def test_of_an_absolute_path_only_the_name_is_shown(run_folder, path):
-    from nuclei import params
-
     run = dataclasses.replace(params.load(run_folder / "params.yaml"), data=path)
     html = render(run_folder, params=run)
     assert "set.zip" in html
@@ -226,7 +224,8 @@ def test_parameters_are_written_as_yaml_writes_them(run_folder):
     assert rows["train.flips"] == "false"
     assert rows["train.encoder_weights"] == "null"
     assert rows["train.normalise_low"] == "1.0"
-    assert rows["train.search_min_area_px"] == "10, 20, 40"
+    areas = params.load(run_folder / "params.yaml").train.search_min_area_px
+    assert rows["train.search_min_area_px"] == ", ".join(map(str, areas))
 
 
 def test_a_metric_that_this_page_does_not_know_is_shown_by_its_name(run_folder):

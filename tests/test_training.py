@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import shutil
 import signal
@@ -40,28 +39,35 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(workspace: Path)
     assert digests(workspace)[OUTPUTS[0]] != before[OUTPUTS[0]]
 
 
+def kill_after(folder: Path, checkpoints: int, wait_s: float) -> None:
+    """Start a training, and `wait_s` after it has written so many checkpoints, end it with kill -9."""
+
+    def newest() -> int:
+        return max((path.stat().st_mtime_ns for path in (folder / "data/.resume").glob("*/checkpoint.pt")), default=0)
+
+    last, process = newest(), start(folder)
+    while checkpoints:
+        assert process.poll() is None, "the training ended before it could be killed: give it more epochs"
+        if (now := newest()) != last:
+            checkpoints, last = checkpoints - 1, now
+        time.sleep(0.005)
+    time.sleep(wait_s)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(workspace: Path) -> None:
-    write_params(workspace, epochs=4)
+    write_params(workspace, epochs=10)
     assert run_script("train", workspace).returncode == 0
     untouched = digests(workspace)
     for name in (*OUTPUTS, *TABLES):
         (workspace / name).unlink()
     moments = random.Random(0)
-    resumed = False
-    for _ in range(4):
-        process = start(workspace)
-        deadline = time.monotonic() + moments.uniform(4, 12)
-        checkpoints = workspace / "data/.resume"
-        while time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-            if not resumed and list(checkpoints.glob("*/checkpoint.pt")):
-                resumed = True
-                break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    assert resumed, "no kill came after a checkpoint: this test showed nothing"
+    for checkpoints in (0, 1, 2, 1):
+        kill_after(workspace, checkpoints, moments.uniform(0, 0.2) if checkpoints else moments.uniform(1, 3))
     last = run_script("train", workspace)
     assert last.returncode == 0, last.stderr
+    assert "going on after epoch" in last.stdout
     assert digests(workspace) == untouched
     assert not list((workspace / "data/.resume").glob("*/*"))
 
