@@ -1,5 +1,6 @@
 # make          set up .venv and run the pipeline
 # make test     set up the same and run the tests
+# make verify   run the pipeline in two fresh clones and compare every output
 # make check    the linter and the type checker
 # make lock     compile requirements.txt again after a change of requirements.in
 
@@ -10,7 +11,7 @@ PIP := "$(VENV)/bin/python" -m pip install --disable-pip-version-check --quiet -
 COMPILE := "$(VENV)/bin/python" -m uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: all setup setup-tests test check lock
+.PHONY: all setup setup-tests test verify check lock
 
 all: setup
 	$(RUN) dvc repro
@@ -30,6 +31,9 @@ setup-tests: .venv/tests
 
 test: setup-tests
 	$(RUN) python -m pytest
+
+verify: setup
+	$(RUN) python tests/verify.py
 
 check: setup-tests
 	$(RUN) ruff check

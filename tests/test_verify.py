@@ -1,0 +1,29 @@
+"""`make verify` compares every output and names the first that differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from conftest import ROOT
+from verify import differing, outputs
+
+
+def test_every_output_of_the_pipeline_is_compared_in_the_order_of_the_stages() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    declared = [
+        next(iter(entry)) if isinstance(entry, dict) else entry
+        for stage in stages.values()
+        for kind in ("outs", "metrics", "plots")
+        for entry in stage.get(kind, [])
+    ]
+    found = list(outputs(ROOT))
+    assert sorted(found) == sorted(declared)
+    assert found.index("data/raw") < found.index("data/model") < found.index("reports/index.html")
+
+
+def test_an_output_that_differs_or_is_missing_is_named_first_to_last(tmp_path: Path) -> None:
+    one = {"data/raw": "a", "data/model": "b", "reports/metrics.json": "c"}
+    assert differing(one, one) == []
+    assert differing(one, {"data/raw": "a", "data/model": "x"}) == ["data/model", "reports/metrics.json"]
