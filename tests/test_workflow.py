@@ -50,7 +50,14 @@ def executable(path: Path, command: str) -> None:
 def comment(checkout: Path) -> str:
     """Run the step that writes the comment as GitHub does; return the comment."""
     script = steps("report")["Write the report"]["run"]
-    environment = {**os.environ, "BASE": "main", "GITHUB_STEP_SUMMARY": str(checkout / "summary.md")}
+    environment = {
+        **os.environ,
+        "BASE": "main",
+        "GITHUB_STEP_SUMMARY": str(checkout / "summary.md"),
+        "GITHUB_SERVER_URL": "https://git.example",
+        "GITHUB_REPOSITORY": "someone/nuclei",
+        "GITHUB_RUN_ID": "7",
+    }
     done = subprocess.run(
         ["bash", "-e", "-c", script], cwd=checkout, env=environment, capture_output=True, text=True, check=False
     )
@@ -66,6 +73,7 @@ def test_the_comment_is_the_comparison_and_says_that_the_data_is_synthetic(pull_
     assert "## the working tree against origin/main (" in text
     assert re.search(r"^\| dice \| 30 \| .* \| better \|$", text, re.MULTILINE)
     assert "report-plots/index.html" in text
+    assert "`report` of [this run](https://git.example/someone/nuclei/actions/runs/7): open" in text
     assert (pull_request / "dvc.log").read_text() == "dvc plots diff origin/main --out report-plots\n"
 
 
@@ -73,10 +81,16 @@ def test_a_base_without_reports_is_told_in_the_comment(pull_request: Path) -> No
     origin = pull_request.parent / "origin"
     git(origin, "rm", "-q", "-r", "reports")
     git(origin, "commit", "-q", "-m", "no reports yet")
+    git(pull_request, "fetch", "-q")
     executable(pull_request / ".venv/bin/dvc", "exit 255")
     text = comment(pull_request)
     assert "This run can not be compared with `main`:\n\n```\nerror: the revision origin/main has no reports/" in text
     assert "The curves of `main` can not be drawn" in text
+
+
+def test_the_base_is_there_to_compare_with_without_asking_again() -> None:
+    (checkout,) = [step for step in CI["jobs"]["report"]["steps"] if "checkout" in step.get("uses", "")]
+    assert checkout["with"]["fetch-depth"] == 0  # every branch
 
 
 def test_the_comment_is_what_the_pull_request_gets() -> None:
