@@ -65,6 +65,10 @@ class Crops(Dataset[Crop]):
         out = self.augment(image=rgb, mask=labels)
         return self._tensors(out["image"], relabel(out["mask"]))
 
+    def share_memory(self, processes: int) -> None:
+        """Divide what may be kept in memory among loading processes, each with a copy of this."""
+        self.free_bytes //= processes
+
     def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
         """The stretched image and its label map, from memory where kept: decoding costs more than all else."""
         if record.id in self.kept:

@@ -74,11 +74,11 @@ class Training:
         self._resume()
         for row in self.history:
             log(row)
-        batches = iter(self._loader(first=len(self.history)))
+        batches = iter(self.batches(first=len(self.history)))
         for epoch in range(len(self.history) + 1, self.crops.epochs + 1):
             start = time.monotonic()
             losses = [
-                self._step(batch, epoch)
+                self.step(batch, epoch)
                 for batch in track(
                     (next(batches) for _ in range(self.steps_per_epoch)),
                     what=f"epoch {epoch}/{self.crops.epochs}",
@@ -98,12 +98,12 @@ class Training:
         self.average.module.load_state_dict(self.best)
         return self._segmenter(self.settings)
 
-    def _segmenter(self, settings: Settings) -> Segmenter:
-        """The averaged weights, in use."""
-        averaged = cast(NucleusNet, self.average.module)
-        return Segmenter(averaged, settings, device=self.fabric.device.type)
+    def step(self, batch: Sequence[Tensor], epoch: int) -> float:
+        """Learn from one batch of `batches` and return its loss.
 
-    def _step(self, batch: Sequence[Tensor], epoch: int) -> float:
+        Raises:
+            InputError: the loss is no longer finite; `epoch` says where.
+        """
         image, foreground, maps, weight = batch
         image = image.contiguous(memory_format=torch.channels_last)
         logits, predicted = self.net(image)
@@ -126,8 +126,8 @@ class Training:
         self.average.update_parameters(self.net.module)
         return value
 
-    def _loader(self, first: int) -> Any:
-        """Batches of whole epochs: none holds crops of two."""
+    def batches(self, first: int) -> Any:
+        """All batches from epoch `first`, counted from 0, to the last; none holds crops of two epochs."""
         per_epoch, size = self.crops.per_epoch, self.train.batch_size
         batches = [
             list(range(epoch * per_epoch + start, epoch * per_epoch + min(start + size, per_epoch)))
@@ -136,9 +136,14 @@ class Training:
         ]
         on_cpu = self.fabric.device.type == "cpu"
         workers = 0 if on_cpu else min(cores(), 16)
-        self.crops.free_bytes //= max(workers, 1)
+        self.crops.share_memory(max(workers, 1))
         loader = DataLoader(self.crops, batch_sampler=batches, num_workers=workers, pin_memory=not on_cpu)
         return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _segmenter(self, settings: Settings) -> Segmenter:
+        """The averaged weights, in use."""
+        averaged = cast(NucleusNet, self.average.module)
+        return Segmenter(averaged, settings, device=self.fabric.device.type)
 
     def _keep(self, row: Row) -> None:
         """Add an epoch to the history, remember its weights if they are the best, and write the checkpoint."""
