@@ -14,7 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from nuclei.annotations import Defect
-from nuclei.archives import Sample, samples
+from nuclei.archives import Archive, Sample, samples
 from nuclei.errors import InputError, run
 from nuclei.files import replacing, write_rows
 from nuclei.machine import cores
@@ -22,7 +22,7 @@ from nuclei.parallel import ordered_map
 from nuclei.params import Prepare, load
 from nuclei.progress import track
 from nuclei.records import COLUMNS, UNLABELLED_COLUMNS
-from nuclei.unpacking import Prepared, Row, Task, opened, prepare_one
+from nuclei.unpacking import Prepared, Row, opened, prepare_one, tasks
 
 RAW, PREPARED, UNLABELLED = Path("data/raw"), Path("data/prepared"), Path("data/unlabelled")
 IMAGE_S, MASK_S = 0.01, 0.001  # about what one takes
@@ -36,7 +36,8 @@ def main(workers: int | None = None) -> None:
 
 
 def prepare_labelled(archive: Path, target: Path, params: Prepare, workers: int | None) -> None:
-    found = samples(opened(archive, params).files, archive)
+    index = opened(archive, params)
+    found = samples(index.files, archive)
     bare = [sample.image for sample in found if not sample.annotated]
     if bare:
         raise InputError(
@@ -50,7 +51,7 @@ def prepare_labelled(archive: Path, target: Path, params: Prepare, workers: int 
         rows: list[Row] = []
         defects: list[Row] = []
         first: dict[bytes, object] = {}
-        for done in prepared(archive, found, folder, params, workers):
+        for done in prepared(index, found, folder, params, workers):
             rows.append(done.row)
             defects += [{"id": done.row["id"], **asdict(defect)} for defect in done.defects]
             same = first.setdefault(done.digest, done.row["id"])
@@ -64,22 +65,25 @@ def prepare_labelled(archive: Path, target: Path, params: Prepare, workers: int 
 
 
 def prepare_unlabelled(archive: Path, target: Path, params: Prepare, workers: int | None) -> None:
-    found = samples(opened(archive, params).files, archive) if archive.exists() else []
     with replacing(target) as folder:
         (folder / "images").mkdir(parents=True)
-        bare = [Sample(sample.id, sample.image) for sample in found]  # masks would not be looked at
-        rows = [done.row for done in prepared(archive, bare, folder, params, workers)]
+        rows: list[Row] = []
+        if archive.exists():
+            index = opened(archive, params)
+            # masks would not be looked at
+            bare = [Sample(sample.id, sample.image) for sample in samples(index.files, archive)]
+            rows = [done.row for done in prepared(index, bare, folder, params, workers)]
         write_rows(folder / "index.csv", UNLABELLED_COLUMNS, rows)
     print(f"{len(rows)} images without masks")
 
 
 def prepared(
-    archive: Path, found: list[Sample], folder: Path, params: Prepare, workers: int | None
+    archive: Archive, found: list[Sample], folder: Path, params: Prepare, workers: int | None
 ) -> Iterator[Prepared]:
     """Write every sample, on all cores, and yield what is known of each, in the order of their ids."""
     work_s = IMAGE_S * len(found) + MASK_S * sum(len(sample.masks) for sample in found)
     workers = min(workers or cores(), 1 + int(work_s / WORKER_S))
-    results = ordered_map(prepare_one, (Task(archive, sample, folder, params) for sample in found), workers=workers)
+    results = ordered_map(prepare_one, tasks(archive, found, folder, params), workers=workers)
     yield from track(results, what="prepare", total=len(found))
 
 

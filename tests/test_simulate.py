@@ -42,15 +42,15 @@ def test_an_image_does_not_depend_on_how_many_are_drawn(tmp_path: Path) -> None:
 def test_the_layout_is_kaggles_and_the_masks_are_the_drawn_nuclei(tmp_path: Path) -> None:
     write_sample(tmp_path, images=3, unlabelled=1, seed=0)
     path = tmp_path / "stage1_train.zip"
-    with Archive(path, max_bytes=10**9, max_member_bytes=10**7) as archive:
-        found = samples(archive.files, path)
-        assert [sample.id for sample in found] == ["synthetic_0000", "synthetic_0001", "synthetic_0002"]
-        for number, sample in enumerate(found):
-            rgb, labels = draw(0, number)
-            np.testing.assert_array_equal(read_rgb(archive.read(sample.image)), rgb)
-            assert len(sample.masks) == labels.max()
-            masks = [read_mask(archive.read(mask)) for mask in sample.masks]
-            np.testing.assert_array_equal(sum(mask * label for label, mask in enumerate(masks, start=1)), labels)
+    archive = Archive(path, max_bytes=10**9, max_member_bytes=10**7)
+    found = samples(archive.files, path)
+    assert [sample.id for sample in found] == ["synthetic_0000", "synthetic_0001", "synthetic_0002"]
+    for number, sample in enumerate(found):
+        rgb, labels = draw(0, number)
+        np.testing.assert_array_equal(read_rgb(archive.member(sample.image).read()), rgb)
+        assert len(sample.masks) == labels.max()
+        masks = [read_mask(archive.member(mask).read()) for mask in sample.masks]
+        np.testing.assert_array_equal(sum(mask * label for label, mask in enumerate(masks, start=1)), labels)
     with zipfile.ZipFile(path) as archive_file:
         assert {info.date_time for info in archive_file.infolist()} == {(2018, 1, 16, 0, 0, 0)}
 

@@ -12,6 +12,7 @@ may be capitalised, and `labels` is another name of `masks`.
 
 from __future__ import annotations
 
+import os
 import struct
 import unicodedata
 import zipfile
@@ -20,16 +21,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
 
 from nuclei.errors import InputError
 from nuclei.formats import EXTENSIONS
 
 MAX_DEFLATE_RATIO = 1032  # deflate packs no better: who says so, lies
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, and the lengths of the name and the extra field after it
 MAX_NAME_BYTES = 200  # of an id: the file names made of it must fit every file system
 ENCRYPTED, SYMLINK, FILE_TYPE = 0x1, 0o120000, 0o170000
 IGNORED = ("thumbs.db", "desktop.ini")
-# what zipfile raises on damaged bytes, an impossible seek among it
+# what zipfile, struct and zlib raise on damaged bytes, an impossible seek among it
 DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
@@ -65,8 +66,57 @@ class Sample:
         return bool(self.masks) or self.labels is not None
 
 
+@dataclass(frozen=True)
+class Member:
+    """One file of an archive, which any process can read without the archive's index.
+
+    Attributes:
+        archive, name: where it is.
+        offset: of its local header in the archive, in bytes.
+        packed, size: its bytes in the archive, and unpacked, as the index says.
+        checksum: CRC-32.
+        deflated: or stored.
+    """
+
+    archive: Path
+    name: str
+    offset: int
+    packed: int
+    size: int
+    checksum: int
+    deflated: bool
+
+    def __str__(self) -> str:
+        """What errors call it."""
+        return f"{self.archive}: {self.name}"
+
+    def read(self) -> bytes:
+        """Unpack it, never more of it than the archive says that it holds.
+
+        Raises:
+            InputError: it is damaged, or not as large as the archive says.
+        """
+        try:
+            with self.archive.open("rb") as file:
+                file.seek(self.offset)
+                signature, name_bytes, extra_bytes = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
+                if signature != b"PK\3\4":
+                    raise zipfile.BadZipFile("its header is not where the index says")
+                file.seek(name_bytes + extra_bytes, os.SEEK_CUR)
+                data = file.read(self.packed)
+            if self.deflated:
+                data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, self.size + 1)
+            if len(data) != self.size or zlib.crc32(data) != self.checksum:
+                raise zipfile.BadZipFile(f"its {self.size} bytes have another size or checksum")
+        except PermissionError:
+            raise
+        except DAMAGED as error:
+            raise InputError("a file in an archive is damaged", file=str(self), got=error) from None
+        return data
+
+
 class Archive:
-    """A zip file, read member by member. Use it as a context manager.
+    """The index of a zip file, checked before anything is read.
 
     Args:
         path: of the file.
@@ -82,7 +132,8 @@ class Archive:
     def __init__(self, path: Path, *, max_bytes: int, max_member_bytes: int) -> None:
         self.path = path
         try:
-            self._zip = zipfile.ZipFile(path)
+            with zipfile.ZipFile(path) as archive:
+                infos = archive.infolist()
         except FileNotFoundError:
             raise InputError("an archive is missing", file=path, fix="run `dvc repro`, which fetches it") from None
         except PermissionError:
@@ -90,62 +141,37 @@ class Archive:
         except DAMAGED as error:
             fix = "if it was downloaded, it may be incomplete: fetch it again"
             raise InputError("a file is not a zip archive", file=path, got=error, fix=fix) from None
-        try:
-            self._check(max_bytes, max_member_bytes)
-        except BaseException:
-            self._zip.close()
-            raise
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._zip.close()
-
-    @property
-    def files(self) -> list[str]:
-        """The members that are files, sorted; not those that systems hide there."""
-        return sorted(
-            info.filename for info in self._zip.infolist() if not info.is_dir() and not _hidden(info.filename)
-        )
-
-    def name(self, member: str) -> str:
-        """What errors call a member."""
-        return f"{self.path}: {member}"
-
-    def read(self, member: str) -> bytes:
-        """Unpack one member, never more of it than the archive says that it holds.
-
-        Raises:
-            InputError: it is damaged, or not as large as the archive says.
-        """
-        try:
-            info = self._zip.getinfo(member)
-            with self._zip.open(info) as file:
-                data = file.read(info.file_size)  # in bounded steps; checks the checksum at the end
-                if len(data) != info.file_size:
-                    raise zipfile.BadZipFile(f"it ends after {len(data)} of {info.file_size} bytes")
-            return data
-        except DAMAGED as error:
-            raise InputError("a file in an archive is damaged", file=self.name(member), got=error) from None
-
-    def _check(self, max_bytes: int, max_member_bytes: int) -> None:
-        infos = self._zip.infolist()
         total = sum(info.file_size for info in infos)
         if total > max_bytes:
             fix = "raise prepare.max_archive_bytes if the data set is really that large"
             got, expected = f"{total} bytes, unpacked", f"at most {max_bytes}"
-            raise InputError("an archive is too large", file=self.path, got=got, expected=expected, fix=fix)
-        seen: set[str] = set()
+            raise InputError("an archive is too large", file=path, got=got, expected=expected, fix=fix)
+        self._infos: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             problem = _problem(info, max_member_bytes)
-            if info.filename in seen:
+            if info.filename in self._infos:
                 problem = "it stands twice in the archive"
             if problem:
-                raise InputError(f"an archive holds an unsafe file: {problem}", file=self.name(info.filename))
-            seen.add(info.filename)
+                raise InputError(f"an archive holds an unsafe file: {problem}", file=f"{path}: {info.filename}")
+            self._infos[info.filename] = info
+
+    @property
+    def files(self) -> list[str]:
+        """The members that are files, sorted; not those that systems hide there."""
+        return sorted(name for name, info in self._infos.items() if not info.is_dir() and not _hidden(name))
+
+    def member(self, name: str) -> Member:
+        """The member of that name, one of `files`."""
+        info = self._infos[name]
+        return Member(
+            archive=self.path,
+            name=name,
+            offset=info.header_offset,
+            packed=info.compress_size,
+            size=info.file_size,
+            checksum=info.CRC,
+            deflated=info.compress_type == zipfile.ZIP_DEFLATED,
+        )
 
 
 def _problem(info: zipfile.ZipInfo, max_member_bytes: int) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from nuclei.annotations import Defect, from_label_map, from_masks
-from nuclei.archives import Archive, Sample
+from nuclei.archives import Archive, Member, Sample
 from nuclei.images import modality, read_labels, read_mask, read_rgb, write_labels, write_rgb
 from nuclei.params import Prepare
 from nuclei.records import image_path, label_path
@@ -22,10 +22,10 @@ HEADER_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Task:
-    """One sample to unpack from `archive` into `folder`."""
+    """One sample to unpack into `folder`; `members` are the files that it names."""
 
-    archive: Path
     sample: Sample
+    members: dict[str, Member]
     folder: Path
     params: Prepare
 
@@ -42,20 +42,20 @@ class Prepared:
 def prepare_one(task: Task) -> Prepared:
     """Write the image and, where there is an annotation, the label map of one sample."""
     sample, limit = task.sample, task.params.max_image_px
-    archive = opened(task.archive, task.params)
-    rgb = read_rgb(archive.read(sample.image), name=archive.name(sample.image), max_px=limit)
+    image = task.members[sample.image]
+    rgb = read_rgb(image.read(), name=str(image), max_px=limit)
     height, width = rgb.shape[:2]
     row: Row = {"id": sample.id, "height": height, "width": width}
     defects: list[Defect] = []
     write_rgb(image_path(task.folder, sample.id), rgb)
     if sample.annotated:
         if sample.labels is not None:
-            name = archive.name(sample.labels)
-            drawn = read_labels(archive.read(sample.labels), name=name, max_px=limit)
-            labels, defects = from_label_map(name, drawn, (height, width))
+            drawn = task.members[sample.labels]
+            found = read_labels(drawn.read(), name=str(drawn), max_px=limit)
+            labels, defects = from_label_map(str(drawn), found, (height, width))
         else:
-            named = ((archive.name(mask), archive.read(mask)) for mask in sample.masks)
-            masks = ((name, read_mask(data, name=name, max_px=limit)) for name, data in named)
+            members = (task.members[mask] for mask in sample.masks)
+            masks = ((str(mask), read_mask(mask.read(), name=str(mask), max_px=limit)) for mask in members)
             labels, defects = from_masks(masks, (height, width))
         write_labels(label_path(task.folder, sample.id), labels)
         row |= {"nuclei": int(labels.max()), "foreground": f"{np.count_nonzero(labels) / labels.size:.6f}"}
@@ -63,8 +63,14 @@ def prepare_one(task: Task) -> Prepared:
     return Prepared(row, defects, hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes()).digest())
 
 
-@lru_cache(maxsize=1)
 def opened(archive: Path, params: Prepare) -> Archive:
-    """The archive, opened once in each process."""
+    """The index of an archive, within the bounds that the parameters set."""
     max_member_bytes = BYTES_PER_PX * params.max_image_px + HEADER_BYTES
     return Archive(archive, max_bytes=params.max_archive_bytes, max_member_bytes=max_member_bytes)
+
+
+def tasks(archive: Archive, samples: Iterable[Sample], folder: Path, params: Prepare) -> Iterator[Task]:
+    """What there is to do for each sample."""
+    for sample in samples:
+        names = (sample.image, *sample.masks, *([sample.labels] if sample.labels else []))
+        yield Task(sample, {name: archive.member(name) for name in names}, folder, params)
