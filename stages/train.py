@@ -25,7 +25,7 @@ from nuclei.machine import keep_freed_memory
 from nuclei.params import Params, load
 from nuclei.progress import track
 from nuclei.records import Record, image_path, label_path, read_part
-from nuclei.segmenter import Segmenter, Settings, make_net, pick_device
+from nuclei.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_device
 from nuclei.training import HISTORY_COLUMNS, Row, Training
 
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
@@ -58,7 +58,7 @@ def main() -> None:
         segmenter.save(folder)
     files.write_rows(SEARCH, search.COLUMNS, rows)
     files.write_rows(HISTORY, HISTORY_COLUMNS, training.history)
-    provenance.write(RUN, started, HISTORY, device=fabric.device, resumed=resumed)
+    provenance.write(RUN, started, HISTORY, MODEL / WEIGHTS, device=fabric.device, resumed=resumed)
     kept.remove()
 
 

@@ -310,6 +310,7 @@ def write_run(folder: Path, history_sha256: str, **changes: object) -> None:
         "history_sha256": history_sha256, "started": "2031-02-03T04:05:06Z", "seconds": 3000.4, "resumed": False,
         "revision": "0123456789abcdef", "changed": True, "platform": "Linux x86_64", "cpu": "Some <b>CPU</b>",
         "cores": 2, "threads": 2, "device": "cpu", "versions": {"torch": "2.15.0+cpu"},
+        "promise": "the same bits", "weights_sha256": "77aa",
     }  # fmt: skip
     text = json.dumps({**facts, **changes}).replace("<", "\\u003c")
     (folder / "run.js").write_text(f"window.{provenance.VARIABLE} = {text};\n")
@@ -343,7 +344,9 @@ def test_the_page_tells_when_and_where_its_own_training_was(html, run_folder, tm
         "Trained on 2031-02-03 at 04:05 UTC, from revision 012345678 with uncommitted changes, in 50 min, on Some <b>"
     )
     assert said in page.text
+    assert "Trained again, it gives the same bits." in page.text
     assert "2.15.0+cpu" in page.text
+    assert "77aa" in page.text
     assert not page.all("b")
     assert "is not recorded here" not in page.text
     write_run(tmp_path, history, revision=None, changed=None, seconds=90, resumed=True, device="H100")

@@ -22,9 +22,11 @@ from test_compare import git
 
 def facts(folder: Path, *, resumed: bool = False) -> dict[str, Any]:
     """Write the facts of a training that has just been and read them back as a browser would."""
-    (folder / "history.csv").write_bytes(b"epoch\n1\n")
+    history, weights = folder / "history.csv", folder / "weights.pth"
+    history.write_bytes(b"epoch\n1\n")
+    weights.write_bytes(b"numbers")
     started = provenance.start()
-    provenance.write(folder / "run.js", started, folder / "history.csv", device=torch.device("cpu"), resumed=resumed)
+    provenance.write(folder / "run.js", started, history, weights, device=torch.device("cpu"), resumed=resumed)
     text = (folder / "run.js").read_text(encoding="ascii")
     found = re.fullmatch(r"window\.trainingRun = (.*);\n", text, re.DOTALL)
     assert found
@@ -57,6 +59,13 @@ def test_the_machine_the_time_and_the_versions_are_told(repository):
     assert all(found[name] for name in ("platform", "cpu", "versions"))
 
 
+def test_a_training_says_what_it_wrote_and_what_it_promises_to_whoever_repeats_it(repository):
+    found = facts(repository)
+    assert found["weights_sha256"] == hashlib.sha256(b"numbers").hexdigest()
+    assert f"the same bits on this kind of processor with {found['threads']} threads" in found["promise"]
+    assert "the same bits" not in provenance.promise(torch.device("cuda"))
+
+
 def test_a_revision_is_called_changed_where_the_code_or_a_parameter_is(repository):
     assert facts(repository)["revision"] == git(repository, "rev-parse", "HEAD")
     assert facts(repository)["changed"] is False  # the reports that this wrote are no change of the code
@@ -87,7 +96,8 @@ def test_nothing_tells_who_trained_or_where(repository):
 
 def test_training_writes_it(trained: Path):
     text = (trained / "reports/run.js").read_text()
-    assert hashlib.sha256((trained / "reports/history.csv").read_bytes()).hexdigest() in text
+    for file in ("reports/history.csv", "data/model/unet_final_model.pth"):
+        assert hashlib.sha256((trained / file).read_bytes()).hexdigest() in text
 
 
 def test_git_keeps_it_and_dvc_does_not_know_it():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import yaml
 
 from conftest import ROOT
-from verify import differing, outputs
+from verify import DATA_STAGES, demand_equal, differing, outputs
 
 
 def test_every_output_of_the_pipeline_is_compared_in_the_order_of_the_stages() -> None:
@@ -27,3 +28,13 @@ def test_an_output_that_differs_or_is_missing_is_named_first_to_last(tmp_path: P
     one = {"data/raw": "a", "data/model": "b", "reports/metrics.json": "c"}
     assert differing(one, one) == []
     assert differing(one, {"data/raw": "a", "data/model": "x"}) == ["data/model", "reports/metrics.json"]
+
+
+def test_the_stages_before_the_training_are_compared_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    some = outputs(ROOT, DATA_STAGES)
+    assert {"data/raw", "data/prepared", "data/split.csv"} <= set(some)
+    assert "data/model" not in some
+    demand_equal(some, dict(some), "two runs")
+    assert f"two runs gave the same {len(some)} outputs" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="data/prepared is the first of 1 outputs that differ"):
+        demand_equal(some, {**some, "data/prepared": "other"}, "two runs")

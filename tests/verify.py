@@ -1,40 +1,55 @@
-"""Prove that the same commit gives the same bits: run the pipeline in two fresh clones and compare every output.
+"""Prove that the same commit gives the same bits: run the pipeline in fresh clones and compare every output.
 
     make verify
+    python tests/verify.py --one-core    # how far does another number of threads move the metrics?
 
-Each clone lies in a folder of its own, has no cache, and runs every stage with another PYTHONHASHSEED. Exits with 1 and
-names the first output that differs between the two. Whether both equal the committed dvc.lock is reported: another kind
-of processor rounds otherwise, which is no error.
+Two clones run every stage, each in a folder of its own, without a cache, with another PYTHONHASHSEED. A third runs the
+stages before the training on a single core, where that can be arranged. Exits with 1 and names the first output that
+differs. Whether all equal the committed dvc.lock is reported: another kind of processor rounds otherwise, which is no
+error. So does another number of threads: with --one-core the third clone trains too, and what it reaches is printed
+beside the others' result.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA_STAGES = ("source", "fetch", "prepare", "split")  # the same bits on any number of cores
+METRICS = ("dice", "iou", "map", "ap50", "auc")
 
 
-def outputs(folder: Path) -> dict[str, str]:
-    """The hash of every output in dvc.lock, in the order of the stages."""
-    stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    order = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return {out["path"]: out["md5"] for stage in order for out in stages[stage].get("outs", [])}
+def outputs(folder: Path, stages: Sequence[str] = ()) -> dict[str, str]:
+    """The hash of every output in dvc.lock, or of those of `stages`, in the order of the stages."""
+    locked = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    order = stages or yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return {out["path"]: out["md5"] for stage in order for out in locked[stage].get("outs", [])}
 
 
-def run(folder: Path, hash_seed: str) -> dict[str, str]:
-    """Clone the last commit into `folder`, run every stage there, and return the hash of each output."""
+def run(folder: Path, hash_seed: str, *, target: str = "", one_core: bool = False) -> None:
+    """Clone the last commit into `folder` and run every stage there, or those as far as `target`."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONHASHSEED": hash_seed}
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--quiet"]
-    subprocess.run(command, cwd=folder, env=environment, check=True)
-    return outputs(folder)
+    command = [sys.executable, "-m", "dvc", "repro", "--force", "--quiet", *([target] if target else [])]
+    cores = os.sched_getaffinity(0) if one_core else set()
+    if one_core:
+        os.sched_setaffinity(0, {min(cores)})  # the commands that this one starts inherit it
+    try:
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+    finally:
+        if one_core:
+            os.sched_setaffinity(0, cores)
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
@@ -42,19 +57,40 @@ def differing(one: dict[str, str], other: dict[str, str]) -> list[str]:
     return [path for path in {**one, **other} if one.get(path) != other.get(path)]
 
 
+def demand_equal(one: dict[str, str], other: dict[str, str], said: str) -> None:
+    """Print what was proved, or end with the first output that differs."""
+    if different := differing(one, other):
+        sys.exit(f"{different[0]} is the first of {len(different)} outputs that differ between two runs of this commit")
+    print(f"{said} gave the same {len(one)} outputs, to the last bit", flush=True)
+
+
+def metrics(folder: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads((folder / "reports/metrics.json").read_text(encoding="utf-8"))
+    return found
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--one-core", action="store_true", help="train on one core too")
+    given = parser.parse_args()
     if subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, check=True).stdout:
         print("uncommitted changes are not verified: the clones are of the last commit", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="verify-") as temporary:
-        one = run(Path(temporary) / "one", "1")
-        other = run(Path(temporary) / "another folder" / "two", "2")
-    if different := differing(one, other):
-        sys.exit(f"{different[0]} is the first of {len(different)} outputs that differ between two runs of this commit")
-    print(f"two fresh clones gave the same {len(one)} outputs, to the last bit")
-    if different := differing(outputs(ROOT), one):
-        print(f"the committed dvc.lock has others, from {different[0]} on: it was made on another kind of machine")
-    else:
-        print("they are those of the committed dvc.lock")
+        one, other, third = (Path(temporary) / name for name in ("one", "another folder/two", "drei"))
+        run(one, "1")
+        run(other, "2")
+        demand_equal(outputs(one), outputs(other), "two fresh clones")
+        if hasattr(os, "sched_setaffinity"):
+            run(third, "3", target="" if given.one_core else DATA_STAGES[-1], one_core=True)
+            demand_equal(outputs(one, DATA_STAGES), outputs(third, DATA_STAGES), "before the training, a single core")
+        if given.one_core:
+            for part, values in metrics(one).items():
+                ours = metrics(third)[part]
+                print(part, *(f"{name} {values[name]:.4f}, on one core {ours[name]:.4f}" for name in METRICS), sep="; ")
+        if different := differing(outputs(ROOT), outputs(one)):
+            print(f"the committed dvc.lock has others, from {different[0]} on: it was made on another kind of machine")
+        else:
+            print("they are those of the committed dvc.lock")
 
 
 if __name__ == "__main__":

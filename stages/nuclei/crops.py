@@ -124,18 +124,20 @@ def draw(weights: NDArray[np.float64], count: int, seed: int, epoch: int) -> NDA
 def _window(
     rgb: NDArray[np.uint8], labels: NDArray[np.integer], side: int, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Cut one random square out of both, mirrored where the image is smaller; the labels become 1..n."""
+    """Cut one random square out of both, mirrored where the image is smaller; labels above 65,535 become smaller."""
     corners = []
     for size in labels.shape:
         corners.append(int(random.integers(max(size - side, 0) + 1)))
     row, col = corners
     inside = (slice(row, row + side), slice(col, col + side))
-    _, small = np.unique(labels[inside], return_inverse=True)
-    small = small + (1 if labels[inside].all() else 0)  # without background the smallest label is a nucleus
+    small = labels[inside]
+    if small.dtype != np.uint16:
+        first = 1 if small.all() else 0  # without background the smallest label is a nucleus
+        small = np.unique(small, return_inverse=True)[1].reshape(small.shape) + first
     down, right = (max(side - size, 0) for size in labels.shape)
     padding = (down // 2, down - down // 2, right // 2, right - right // 2)
     mirrored: list[Any] = [
         cv2.copyMakeBorder(np.ascontiguousarray(part), *padding, cv2.BORDER_REFLECT_101)
-        for part in (rgb[inside], small.reshape(labels[inside].shape).astype(np.uint16))
+        for part in (rgb[inside], small.astype(np.uint16))
     ]
     return mirrored[0], mirrored[1]

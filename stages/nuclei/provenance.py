@@ -47,16 +47,19 @@ def start() -> Start:
     return Start(datetime.now(UTC), time.monotonic(), revision, changed)
 
 
-def write(path: Path, start: Start, history: Path, *, device: torch.device, resumed: bool) -> None:
+def write(path: Path, start: Start, history: Path, weights: Path, *, device: torch.device, resumed: bool) -> None:
     """Write the facts of a training that has ended.
 
     Args:
         path: the script, beside the page.
         history: the learning curves that it wrote: the page shows them, and knows the run by their hash.
+        weights: the file of weights that it wrote, for whoever trains again to compare.
         resumed: it went on after an interruption, so that its seconds are not all.
     """
     facts = {
         "history_sha256": hashlib.sha256(history.read_bytes()).hexdigest(),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "promise": promise(device),
         "started": start.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round(time.monotonic() - start.clock, 1),
         "resumed": resumed,
@@ -72,6 +75,13 @@ def write(path: Path, start: Start, history: Path, *, device: torch.device, resu
     # escaped, so that it stays a value wherever it is put; ASCII, so that no charset can change it
     value = json.dumps(facts, indent=2).replace("<", "\\u003c")
     files.write_text(path, f"window.{VARIABLE} = {value};\n")
+
+
+def promise(device: torch.device) -> str:
+    """What another training from the same revision, parameters and data can be relied on to give."""
+    if device.type == "cpu":
+        return f"the same bits on this kind of processor with {torch.get_num_threads()} threads, else nearly the same"
+    return "nearly the same: on this device sums are added up in another order each time"
 
 
 def _git(*arguments: str) -> str | None:
