@@ -25,7 +25,7 @@ from nuclei.machine import keep_freed_memory
 from nuclei.params import Params, load
 from nuclei.progress import track
 from nuclei.records import Record, image_path, label_path, read_part
-from nuclei.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_device
+from nuclei.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_device, pick_precision
 from nuclei.training import HISTORY_COLUMNS, Row, Training
 
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
@@ -58,18 +58,15 @@ def main() -> None:
         segmenter.save(folder)
     files.write_rows(SEARCH, search.COLUMNS, rows)
     files.write_rows(HISTORY, HISTORY_COLUMNS, training.history)
-    provenance.write(RUN, started, HISTORY, MODEL / WEIGHTS, device=fabric.device, resumed=resumed)
+    precision = pick_precision(train.precision, fabric.device.type)
+    provenance.write(RUN, started, HISTORY, MODEL / WEIGHTS, device=fabric.device, precision=precision, resumed=resumed)
     kept.remove()
 
 
 def make_fabric(params: Params) -> Fabric:
     device = pick_device(params.train.device)
-    auto = "32-true" if device == "cpu" else "bf16-mixed"
-    return Fabric(
-        accelerator=device,
-        devices=1,
-        precision=auto if params.train.precision == "auto" else params.train.precision,  # type: ignore[arg-type]
-    )
+    precision = pick_precision(params.train.precision, device)
+    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
 def decides(params: Params) -> object:
@@ -96,6 +93,7 @@ def first_settings(params: Params) -> Settings:
         foreground=0.5,
         seed=0.5,
         min_area_px=0,
+        precision=train.precision,
     )
 
 

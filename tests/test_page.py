@@ -310,7 +310,7 @@ def write_run(folder: Path, history_sha256: str, **changes: object) -> None:
         "history_sha256": history_sha256, "started": "2031-02-03T04:05:06Z", "seconds": 3000.4, "resumed": False,
         "revision": "0123456789abcdef", "changed": True, "platform": "Linux x86_64", "cpu": "Some <b>CPU</b>",
         "cores": 2, "threads": 2, "device": "cpu", "versions": {"torch": "2.15.0+cpu"},
-        "promise": "the same bits", "weights_sha256": "77aa",
+        "promise": "the same bits", "weights_sha256": "77aa", "precision": "32-true",
     }  # fmt: skip
     text = json.dumps({**facts, **changes}).replace("<", "\\u003c")
     (folder / "run.js").write_text(f"window.{provenance.VARIABLE} = {text};\n")

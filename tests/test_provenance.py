@@ -26,7 +26,9 @@ def facts(folder: Path, *, resumed: bool = False) -> dict[str, Any]:
     history.write_bytes(b"epoch\n1\n")
     weights.write_bytes(b"numbers")
     started = provenance.start()
-    provenance.write(folder / "run.js", started, history, weights, device=torch.device("cpu"), resumed=resumed)
+    provenance.write(
+        folder / "run.js", started, history, weights, device=torch.device("cpu"), precision="32-true", resumed=resumed
+    )
     text = (folder / "run.js").read_text(encoding="ascii")
     found = re.fullmatch(r"window\.trainingRun = (.*);\n", text, re.DOTALL)
     assert found
@@ -54,6 +56,7 @@ def test_the_machine_the_time_and_the_versions_are_told(repository):
     assert 0 <= found["seconds"] < 60
     assert found["resumed"] is True
     assert found["device"] == "cpu"
+    assert found["precision"] == "32-true"
     assert found["cores"] >= 1 <= found["threads"]
     assert found["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert all(found[name] for name in ("platform", "cpu", "versions"))

@@ -80,9 +80,9 @@ class NucleusNet(nn.Module):
         return foreground, None if self.instance_head is None else self.instance_head(features)
 
     def predict(self, image: Tensor) -> Tensor:
-        """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W): the sigmoid of both."""
-        foreground, maps = self(image)
-        return foreground.sigmoid() if maps is None else torch.cat([foreground.sigmoid(), maps.sigmoid()], 1)
+        """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W) float32: the sigmoid of both."""
+        # in float32: near 1 a bfloat16 knows only every 256th part
+        return torch.cat([raw.float().sigmoid() for raw in self(image) if raw is not None], 1)
 
 
 def _unet(arch: str, encoder_name: str, encoder_weights: str | None) -> nn.Module:

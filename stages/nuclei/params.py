@@ -33,6 +33,7 @@ Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=32), AfterValidator(_multiple_of_32)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 Thresholds = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)]
 
 
@@ -102,7 +103,7 @@ class Train:
     search_seed: Thresholds
     search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     device: Device
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+    precision: Precision
 
 
 @dataclass(frozen=True, config=CONFIG)

@@ -47,13 +47,16 @@ def start() -> Start:
     return Start(datetime.now(UTC), time.monotonic(), revision, changed)
 
 
-def write(path: Path, start: Start, history: Path, weights: Path, *, device: torch.device, resumed: bool) -> None:
+def write(
+    path: Path, start: Start, history: Path, weights: Path, *, device: torch.device, precision: str, resumed: bool
+) -> None:
     """Write the facts of a training that has ended.
 
     Args:
         path: the script, beside the page.
         history: the learning curves that it wrote: the page shows them, and knows the run by their hash.
         weights: the file of weights that it wrote, for whoever trains again to compare.
+        device, precision: that the network was trained on and with, not `auto`.
         resumed: it went on after an interruption, so that its seconds are not all.
     """
     facts = {
@@ -70,6 +73,7 @@ def write(path: Path, start: Start, history: Path, weights: Path, *, device: tor
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": precision,
         "versions": {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
     # escaped, so that it stays a value wherever it is put; ASCII, so that no charset can change it

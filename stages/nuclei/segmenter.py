@@ -19,11 +19,12 @@ from nuclei.inference import predict_maps
 from nuclei.instances import TARGETS, Thresholds, label
 from nuclei.model import NucleusNet, load_state, read_weights
 from nuclei.normalisation import stretch
-from nuclei.params import CONFIG, Percentile, Probability, Side, checked
+from nuclei.params import CONFIG, Percentile, Precision, Probability, Side, checked
 
 FOLDER = Path("data/model")
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
+DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -41,6 +42,7 @@ class Settings:
     foreground: Probability
     seed: Probability
     min_area_px: Annotated[int, Field(ge=0)]
+    precision: Precision = "auto"
 
     @property
     def thresholds(self) -> Thresholds:
@@ -58,6 +60,7 @@ class Segmenter:
 
     def __init__(self, net: NucleusNet, settings: Settings, *, device: str = "cpu") -> None:
         self.settings, self.device = settings, device
+        self.dtype = DTYPES[pick_precision(settings.precision, device)]
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
 
     @classmethod
@@ -103,7 +106,7 @@ class Segmenter:
             tile_px=settings.tile_px,
             overlap_px=settings.tile_overlap_px,
             flips=settings.flips,
-            precision=torch.bfloat16 if self.device == "cuda" else torch.float32,
+            precision=self.dtype,
         )
 
     def label(self, maps: NDArray[np.float32], thresholds: Thresholds | None = None) -> NDArray[Any]:
@@ -160,6 +163,18 @@ def pick_device(device: str) -> str:
             "the device is not there", got=device, expected=[name for name in there if there[name]], fix="device: auto"
         )
     return device
+
+
+def pick_precision(precision: str, device: str) -> str:
+    """Resolve `auto` to bf16-mixed where the device multiplies in bfloat16 natively, and to 32-true elsewhere.
+
+    GPUs do, and CPUs with AVX-512 BF16 or AMX; on others bfloat16 is slower than float32.
+    """
+    if precision != "auto":
+        return precision
+    can = torch.cpu.get_capabilities() if device == "cpu" else {}
+    native = device == "cuda" or can.get("avx512_bf16", False) or can.get("amx_bf16", False)
+    return "bf16-mixed" if native else "32-true"
 
 
 def _save(module: torch.nn.Module, path: Path) -> None:
