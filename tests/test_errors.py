@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import sqlite3
 
 import pytest
 
@@ -44,6 +45,14 @@ def test_a_full_disk_is_an_error_with_a_fix() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "data/x")
 
     with pytest.raises(SystemExit, match="free some space"):
+        run(main)
+
+
+def test_a_full_disk_under_dvcs_databases_is_one_too() -> None:
+    def main() -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(SystemExit, match=r"database of DVC[\s\S]*disk is full[\s\S]*free some space"):
         run(main)
 
 

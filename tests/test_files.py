@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,24 @@ def test_a_folder_replaces_a_folder_with_all_its_files(tmp_path: Path) -> None:
         temporary.mkdir()
         (temporary / "new").touch()
     assert [path.name for path in target.iterdir()] == ["new"]
+
+
+def test_a_folder_is_never_half_removed_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(path: Path) -> None:
+        assert path.name != "folder"
+        raise KeyboardInterrupt  # in the middle of it
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/old").touch()
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    monkeypatch.undo()
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
+    with files.replacing(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_what_a_killed_process_left_is_removed_first(tmp_path: Path) -> None:

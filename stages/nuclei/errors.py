@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import errno
+import sqlite3
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
+FREE = "free some space, or check who may write how much there; then run it again: nothing half-written was kept"
 
 
 class InputError(Exception):
@@ -61,7 +66,19 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in DISK:
             raise
-        fix = "free some space, or check who may write there; then run it again: nothing half-written was kept"
-        sys.exit(f"error: {InputError(str(error.strerror), file=error.filename, fix=fix)}")
+        sys.exit(f"error: {InputError(str(error.strerror), file=error.filename, fix=FREE)}")
+    except sqlite3.OperationalError as error:  # of DVC's own databases, which its learning curves open
+        sys.exit(f"error: {InputError('a database of DVC can not be used', got=error, fix=FREE)}")
+
+
+def _last_word(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """What Python shows of an exception: after Ctrl-C while a script still imports, before `run`, a word as well."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _last_word

@@ -18,17 +18,23 @@ def replacing(target: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; when the block ends well, it takes the target's place.
 
     The block makes a file or a folder at the path it is given. If it raises, what it made is removed and
-    the target is as it was. What a killed process left under the same temporary name is removed first.
+    the target is as it was. What a killed process left under the same temporary names is removed first.
+    An OSError that does not say of what file it is, as those of writing, says that it is of the target.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.part")
+    temporary, old = (target.with_name(f".{target.name}.{ending}") for ending in ("part", "old.part"))
     remove(temporary)
+    remove(old)
     try:
         yield temporary
-        if temporary.is_dir():
-            remove(target)  # a folder can not be renamed over another
+        if temporary.is_dir() and target.exists():
+            target.replace(old)  # a folder can not be renamed over another, and removing one takes a while
         temporary.replace(target)
+        remove(old)
+    except OSError as error:
+        error.filename = error.filename or str(target)
+        raise
     finally:
         remove(temporary)
 

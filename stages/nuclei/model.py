@@ -144,6 +144,17 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
+def save_tensors(state: Mapping[str, Any], path: Path) -> None:
+    """Write tensors and plain values; a full disk is the OSError that it is, of which torch can make a RuntimeError."""
+    try:
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
+
+
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load a state dict into `module`, or raise InputError that says how the two differ."""
     try:

@@ -17,7 +17,7 @@ from nuclei.errors import InputError
 from nuclei.images import read_rgb
 from nuclei.inference import predict_maps
 from nuclei.instances import TARGETS, Thresholds, label
-from nuclei.model import NucleusNet, load_state, read_weights
+from nuclei.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.normalisation import stretch
 from nuclei.params import CONFIG, Percentile, Precision, Probability, Side, checked
 
@@ -180,10 +180,9 @@ def pick_precision(precision: str, device: str) -> str:
 def _save(module: torch.nn.Module, path: Path) -> None:
     """Write a state dict; its bytes depend on its values alone, not on the file's name or place.
 
-    Given a path instead of an open file, torch writes the name into the file, and a full disk is a RuntimeError of it.
+    Given a path instead of an open file, torch writes the name into the file.
     """
-    with path.open("wb") as file:
-        torch.save(_plain(module), file)
+    save_tensors(_plain(module), path)
 
 
 def _plain(module: torch.nn.Module) -> dict[str, torch.Tensor]:
