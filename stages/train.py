@@ -9,17 +9,20 @@ Parameters: seed, epochs, train
 from __future__ import annotations
 
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from nuclei.errors import run  # before what takes seconds to import: from here on Ctrl-C is one word
+
+# isort: split
 import numpy as np
 import torch
 from dvclive import Live
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 
 from nuclei import checkpoint, files, provenance, search, userfiles
 from nuclei.crops import Crops
-from nuclei.errors import run
 from nuclei.images import read_rgb
 from nuclei.machine import keep_freed_memory
 from nuclei.params import Params, load
@@ -47,12 +50,13 @@ def main() -> None:
     kept = checkpoint.Checkpoint(
         checkpoint.key(decides(params), inputs([*training_images, *validation_images], weights))
     )
+    kept.start()
     resumed = kept.path.exists()
     training = Training(net, crops, first_settings(params), train, fabric, kept)
     with Live(str(LIVE), save_dvc_exp=False, dvcyaml=None, report=None) as live:
         segmenter = training.fit(validation_images, log=lambda row: log(live, row))
 
-    rows = tune(segmenter, validation_images, params)
+    rows = tune(segmenter, validation_images, params, scratch=kept.folder / "search")
     with files.replacing(MODEL) as folder:
         folder.mkdir()
         segmenter.save(folder)
@@ -104,17 +108,25 @@ def log(live: Live, row: Row) -> None:
     live.make_summary()
 
 
-def tune(segmenter: Segmenter, records: list[Record], params: Params) -> list[Row]:
-    """Search the thresholds on stored predictions and give the model the best; return all that was tried."""
-    with TemporaryDirectory(prefix="nuclei-") as folder:
-        images: list[tuple[Path, Path]] = []
-        for record in track(records, what="predictions for the search", total=len(records)):
-            stored = Path(folder) / f"{len(images)}.npy"
-            np.save(stored, segmenter.maps(read_rgb(image_path(PREPARED, record.id))).astype(np.float16))
-            images.append((stored, label_path(PREPARED, record.id)))
-        rows = search.search(images, params.train.instances, search.grid(params.train))
+def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: Path) -> list[Row]:
+    """Search the thresholds on predictions stored in `scratch`, give the model the best, and return all tried."""
+    scratch.mkdir(exist_ok=True)
+    images: list[tuple[Path, Path]] = []
+    for record in track(records, what="predictions for the search", total=len(records)):
+        stored = scratch / f"{len(images)}.npy"
+        store(stored, segmenter.maps(read_rgb(image_path(PREPARED, record.id))).astype(np.float16))
+        images.append((stored, label_path(PREPARED, record.id)))
+    rows = search.search(images, params.train.instances, search.grid(params.train))
     segmenter.use(search.best(rows))
     return rows
+
+
+def store(path: Path, maps: NDArray[np.float16]) -> None:
+    """Write an array; np.save straight into a file would not say why a disk refused it."""
+    data = BytesIO()
+    np.save(data, maps)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(data.getbuffer())
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -100,6 +101,60 @@ def test_changed_encoder_weights_never_go_on_from_a_stale_checkpoint(
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_changed_images_label_maps_or_split_never_go_on_from_a_stale_checkpoint(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train
+    from nuclei.checkpoint import key
+    from nuclei.records import read_part
+
+    monkeypatch.chdir(workspace)
+    records = [record for part in ("train", "val") for record in read_part(train.PREPARED, train.SPLIT, part)]
+    inputs = train.inputs(records, None)
+    assert len(inputs) == len(set(inputs)) == 1 + 2 * 8  # the split; the image and label map of 6 + 2
+    before = key("the same parameters", inputs)
+    for path in (train.SPLIT, inputs[1], inputs[-1]):
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        assert key("the same parameters", inputs) != before
+        path.write_bytes(content)
+    assert key("the same parameters", inputs) == before
+
+
+def test_changed_code_never_goes_on_from_a_stale_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nuclei import checkpoint
+
+    paths = [tmp_path / name for name in ("nuclei/checkpoint.py", "nuclei/crops.py", "train.py", "elsewhere/other.py")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("before")
+    own, imported, script, other = paths
+    monkeypatch.setattr(checkpoint, "__file__", str(own))
+    for path in (own, imported, other):
+        monkeypatch.setitem(sys.modules, f"made up {path.stem}", SimpleNamespace(__file__=str(path)))
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    keys = [checkpoint.key("the same parameters", [])]
+    for path in paths:
+        path.write_text("after")
+        keys.append(checkpoint.key("the same parameters", []))
+    assert len(set(keys[:4])) == 4
+    assert keys[4] == keys[3]  # the code of others is pinned
+
+
+def test_the_checkpoints_of_the_last_few_trainings_are_kept(tmp_path: Path) -> None:
+    from nuclei.checkpoint import KEPT, Checkpoint
+
+    for number in range(2 * KEPT):
+        kept = Checkpoint(f"key{number}", tmp_path)
+        kept.start()
+        kept.save({"epoch": number})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"key{number}" for number in range(KEPT, 2 * KEPT)]
+    Checkpoint(f"key{KEPT}", tmp_path).start()  # gone on with: no longer the oldest
+    Checkpoint("another", tmp_path).start()
+    assert Checkpoint(f"key{KEPT}", tmp_path).load() == {"epoch": KEPT}
+    assert not (tmp_path / f"key{KEPT + 1}").exists()
+
+
 def test_encoder_weights_are_found_from_dvcs_temporary_workspace(trained: Path, tmp_path: Path) -> None:
     from nuclei.model import NucleusNet
 
@@ -147,6 +202,16 @@ def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(works
     assert done.returncode == 1
     assert "the loss is no longer finite: epoch" in done.stderr
     assert "lower train.learning_rate" in done.stderr
+    assert digests(workspace) == before
+
+
+def test_a_validation_loss_that_is_lost_stops_too(workspace: Path) -> None:
+    before = digests(workspace)
+    write_params(workspace, train={"learning_rate": 1000})  # the loss of each step is finite still
+    done = run_script("train", workspace)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the loss on the validation images is no longer finite: epoch 1\n")
+    assert "lower train.learning_rate (1000.0)" in done.stderr
     assert digests(workspace) == before
 
 

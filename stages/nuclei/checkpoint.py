@@ -2,13 +2,15 @@
 
 They are scratch, not an output: DVC would reset an output to an older version before the stage runs again. The folder
 is named by a hash of everything that decides the result, so a changed parameter, image, split or line of code starts
-afresh, and an interrupted run with none of these changed goes on where it was.
+afresh, and an interrupted run with none of these changed goes on where it was. That holds for who changes something and
+changes it back, too: those of the last few trainings are kept, and no more, since each is five times the model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,8 +19,10 @@ from typing import Any
 import torch
 
 from nuclei import files
+from nuclei.model import save_tensors
 
 FOLDER = Path("data/.resume")
+KEPT = 3  # interrupted trainings that can be gone on with
 
 
 def key(decides: object, inputs: Iterable[Path]) -> str:
@@ -43,10 +47,18 @@ class Checkpoint:
         self.folder = folder / key
         self.path = self.folder / "checkpoint.pt"
 
+    def start(self) -> None:
+        """Make its folder the newest, and remove those of others but the newest of them."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        os.utime(self.folder)
+        newest = sorted(self.folder.parent.iterdir(), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+        for folder in newest[KEPT:]:
+            files.remove(folder)
+
     def save(self, state: dict[str, Any]) -> None:
         """Write tensors and plain values; a run killed here leaves the checkpoint before."""
-        with files.replacing(self.path) as temporary, temporary.open("wb") as file:
-            torch.save(state, file)
+        with files.replacing(self.path) as temporary:
+            save_tensors(state, temporary)
 
     def load(self) -> dict[str, Any] | None:
         """Read what `save` wrote, or None where there is nothing that can be read."""

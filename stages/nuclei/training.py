@@ -92,6 +92,7 @@ class Training:
                 **validate(self._segmenter(replace(self.settings, flips=False)), validation, self),
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
+            self._check(row["val_loss"], f"the loss on the validation images is no longer finite: epoch {epoch}")
             self._keep(row)
             log(row)
             print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
@@ -111,13 +112,7 @@ class Training:
         if self.target is not None:
             loss = loss + self.train.instance_weight * instance_loss(self.target, predicted, maps, weight)
         value = float(loss.detach())
-        if not math.isfinite(value):
-            raise InputError(
-                f"the loss is no longer finite: epoch {epoch}, step {self.schedule.last_epoch + 1}",
-                got=value,
-                fix=f"lower train.learning_rate ({self.train.learning_rate}) or train.gradient_clip "
-                f"({self.train.gradient_clip}), or set train.precision to 32-true; nothing was overwritten",
-            )
+        self._check(value, f"the loss is no longer finite: epoch {epoch}, step {self.schedule.last_epoch + 1}")
         self.fabric.backward(loss)
         self.fabric.clip_gradients(self.net, self.optimizer, max_norm=self.train.gradient_clip)
         self.optimizer.step()
@@ -139,6 +134,16 @@ class Training:
         self.crops.share_memory(max(workers, 1))
         loader = DataLoader(self.crops, batch_sampler=batches, num_workers=workers, pin_memory=not on_cpu)
         return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _check(self, loss: float, problem: str) -> None:
+        """Raise InputError where a loss is lost."""
+        if not math.isfinite(loss):
+            raise InputError(
+                problem,
+                got=loss,
+                fix=f"lower train.learning_rate ({self.train.learning_rate}) or train.gradient_clip "
+                f"({self.train.gradient_clip}), or set train.precision to 32-true; nothing was overwritten",
+            )
 
     def _segmenter(self, settings: Settings) -> Segmenter:
         """The averaged weights, in use."""
