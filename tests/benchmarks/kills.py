@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import yaml
@@ -53,6 +54,8 @@ LONG_S = 300  # a guard against hangs
 class Run:
     """One `dvc repro` in a process group of its own, and what it says."""
 
+    started: ClassVar[list[Run]] = []
+
     def __init__(self, folder: Path) -> None:
         self.said = folder.parent / "said.txt"
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -66,6 +69,7 @@ class Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self.started.append(self)
 
     def text(self) -> str:
         return self.said.read_text(encoding="utf-8", errors="replace")
@@ -239,6 +243,10 @@ def workplace() -> Iterator[tuple[Path, bool]]:
         try:
             yield Path(name), mounted
         finally:
+            for run in Run.started:
+                if run.process.poll() is None:
+                    os.killpg(run.process.pid, signal.SIGKILL)
+                    run.process.wait()
             if mounted:
                 subprocess.run(["umount", "--lazy", name], check=True)
 
