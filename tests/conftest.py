@@ -15,13 +15,15 @@ import pytest
 import yaml
 from hypothesis import settings
 
+import fuzzing
 from nuclei import files, params
 from nuclei.images import write_labels, write_rgb
 from nuclei.records import COLUMNS, Record, image_path, label_path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 settings.register_profile("any machine", deadline=None)  # no test depends on a time
-settings.load_profile("any machine")
+settings.register_profile("long", deadline=None, max_examples=1000)  # of tests/test_fuzz_*.py, by hand
+settings.load_profile("any machine")  # pytest loads what --hypothesis-profile names later
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_TRAINING = {
     "encoder_name": "resnet18",
@@ -99,6 +101,14 @@ def run_script(script: str, folder: Path, *arguments: str, **environment: str) -
         timeout=300,
         check=False,
     )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases of bad input there were, by kind and outcome."""
+    if fuzzing.OUTCOMES:
+        terminalreporter.section("bad input")
+        for line in fuzzing.counts():
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

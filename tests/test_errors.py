@@ -17,6 +17,15 @@ def test_the_message_names_file_got_expected_and_fix_one_a_line() -> None:
     assert str(error).splitlines() == lines
 
 
+def test_names_from_outside_can_neither_forge_lines_nor_steer_a_terminal() -> None:
+    error = InputError("it is wrong", file="a\nerror: b\x1b[2J.png", got="\x07\u202e")
+    assert str(error).splitlines() == [
+        "it is wrong",
+        r"  file:     a\nerror: b\x1b[2J.png",
+        r"  got:      \x07\u202e",
+    ]
+
+
 def test_an_error_crosses_processes_whole() -> None:
     error = InputError("it is wrong", file="a.png", fix="mend it")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -88,6 +88,7 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
     ("text", "problem"),
     [
         (b"id\n1\n", "lacks columns"),
+        (b"id,n,id\n1,2,3\n", "two columns of one name"),
         (b"id,n\n1\n", "line 2 has the wrong number"),
         (b"id,n\n1,2,3\n", "line 2 has the wrong number"),
         (b"\xff\xfe\x00", "can not be read"),
@@ -98,6 +99,19 @@ def test_a_table_that_is_not_right_says_what_is_wrong(text: bytes, problem: str,
     (tmp_path / "a.csv").write_bytes(text)
     with pytest.raises(InputError, match=problem):
         files.read_rows(tmp_path / "a.csv", ["id", "n"], "make it")
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a table can not be read"):
+        files.read_rows(tmp_path, ["id"], "make it")
+    with pytest.raises(InputError, match="a file can not be read"):
+        files.read_json(tmp_path, "make it")
+
+
+def test_json_nested_too_deeply_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not valid JSON"):
+        files.read_json(tmp_path / "a.json", "make it")
 
 
 def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from nuclei.records import (
     Unlabelled,
     image_path,
     label_path,
+    read_ids,
     read_index,
     read_part,
     read_split,
@@ -51,6 +52,14 @@ def test_a_wrong_value_is_named_with_its_column(tmp_path: Path, column: str, val
     with pytest.raises(InputError, match=f"wrong {column}") as caught:
         read_index(tmp_path)
     assert repr(str(value)) in str(caught.value)
+
+
+@pytest.mark.parametrize("id", ["../../up", "/etc/passwd", "a\\b", "..", "a\0b", "a" * 201])
+def test_an_id_that_leads_out_of_the_folder_or_is_no_file_name_is_refused(tmp_path: Path, id: str) -> None:
+    write_index(tmp_path, A, id=id)
+    for read in (read_index, read_unlabelled, read_ids):
+        with pytest.raises(InputError, match="wrong id"):
+            read(tmp_path)
 
 
 def test_an_id_that_stands_twice_is_an_error(tmp_path: Path) -> None:

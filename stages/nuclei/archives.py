@@ -24,10 +24,10 @@ from pathlib import Path, PurePosixPath
 
 from nuclei.errors import InputError
 from nuclei.formats import EXTENSIONS
+from nuclei.records import is_name
 
 MAX_DEFLATE_RATIO = 1032  # deflate packs no better: who says so, lies
 LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, and the lengths of the name and the extra field after it
-MAX_NAME_BYTES = 200  # of an id: the file names made of it must fit every file system
 ENCRYPTED, SYMLINK, FILE_TYPE = 0x1, 0o120000, 0o170000
 IGNORED = ("thumbs.db", "desktop.ini")
 # what zipfile, struct and zlib raise on damaged bytes, an impossible seek among it
@@ -42,7 +42,6 @@ DAMAGED = (
     ValueError,
 )
 FOLDERS = {"images": "images", "masks": "masks", "labels": "masks"}  # by their names in lower case: what they hold
-UNSAFE = set('<>:"/\\|?*')
 
 
 @dataclass(frozen=True)
@@ -274,7 +273,7 @@ def _check_ids(samples: list[Sample], archive: Path) -> None:
     known: dict[str, Sample] = {}
     for sample in samples:
         id = sample.id
-        if UNSAFE & set(id) or not id.isprintable() or id != id.strip(" .") or len(id.encode()) > MAX_NAME_BYTES:
+        if not is_name(id):
             fix = "give the image a shorter name of letters, digits, - and _"
             raise InputError("an image's name can not be a file name everywhere", file=archive, got=repr(id), fix=fix)
         # some file systems take upper and lower case, and accents written in two ways, for the same

@@ -40,13 +40,19 @@ class InputError(Exception):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        details = {"file": self.file, "got": self.got, "expected": self.expected, "fix": self.fix}
+        file = None if self.file is None else str(self.file).replace("\n", "\\n")
+        details = {"file": file, "got": self.got, "expected": self.expected, "fix": self.fix}
         lines = [f"  {name + ':':<10}{value}" for name, value in details.items() if value is not None]
-        return "\n".join([self.problem, *lines])
+        return "".join(map(_visible, "\n".join([self.problem, *lines])))
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive the way back from a worker process with every field in place."""
         return _rebuild, (self.problem, self.file, self.got, self.expected, self.fix)
+
+
+def _visible(character: str) -> str:
+    """What names and values from outside may do to a terminal, or to the lines of a log, is written out."""
+    return character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
 
 
 def _rebuild(problem: str, file: str | Path | None, got: object, expected: object, fix: str | None) -> InputError:

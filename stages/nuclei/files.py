@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import reprlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -68,12 +70,20 @@ def _finite(value: Any) -> Any:
 
 def read_json(path: str | Path, fix: str) -> Any:
     """Read JSON, or raise InputError ending in `fix` where the file is absent or not JSON."""
+    content = _content(path, "a file", fix)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("a file is missing", file=path, fix=fix) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # of text, of JSON, of a number too long, of lists too deep
         raise InputError("a file is not valid JSON", file=path, got=error, fix=fix) from None
+
+
+def _content(path: str | Path, what: str, fix: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{what} is missing", file=path, fix=fix) from None
+    except (OSError, ValueError) as error:  # a folder, or a name that no file can have
+        raise InputError(f"{what} can not be read", file=path, got=error, fix=fix) from None
 
 
 def write_rows(path: str | Path, columns: list[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -85,20 +95,21 @@ def write_rows(path: str | Path, columns: list[str], rows: Iterable[Mapping[str,
 
 
 def read_rows(path: str | Path, columns: Iterable[str], fix: str) -> list[dict[str, str]]:
-    """Read a CSV table as text, or raise InputError ending in `fix` where it is absent or lacks a column."""
+    """Read a CSV table as text, or raise InputError ending in `fix` where it is absent or has not its columns once."""
+    content = _content(path, "a table", fix)
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
-            found = list(reader.fieldnames or [])
-    except FileNotFoundError:
-        raise InputError("a table is missing", file=path, fix=fix) from None
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError("a table can not be read as CSV", file=path, got=error, fix=fix) from None
-    expected = list(columns)
+    found, expected = list(reader.fieldnames or []), list(columns)
+    got = reprlib.repr(found)
     if not set(expected) <= set(found):
-        raise InputError("a table lacks columns", file=path, got=found, expected=expected, fix=fix)
+        raise InputError("a table lacks columns", file=path, got=got, expected=expected, fix=fix)
+    if len(set(found)) < len(found):
+        raise InputError("a table has two columns of one name", file=path, got=got, expected=expected, fix=fix)
     for number, row in enumerate(rows, start=2):
         if None in row or None in row.values():
-            raise InputError(f"line {number} has the wrong number of fields", file=path, got=row, fix=fix)
+            got = reprlib.repr(row)
+            raise InputError(f"line {number} has the wrong number of fields", file=path, got=got, fix=fix)
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -14,6 +15,9 @@ from nuclei.files import read_rows
 PARTS = ("train", "val", "test")
 MODALITIES = ("fluorescence", "tissue", "brightfield")
 REMAKE = "run `dvc repro`, which makes it again"
+MAX_NAME_BYTES = 200  # of an id: the file names made of it must fit every file system
+UNSAFE = set('<>:"/\\|?*')
+MAX_COUNT = 2**31  # no image has as many pixels, to a side or nuclei
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ def read_unlabelled(folder: str | Path) -> list[Unlabelled]:
 
 
 def read_ids(folder: Path) -> list[str]:
-    """Read the ids of a folder like `data/unlabelled`, whose index may be empty."""
-    return sorted(row["id"] for row in read_rows(folder / "index.csv", ["id"], fix=REMAKE))
+    """Read the ids of a folder like `data/unlabelled`, whose index may be empty; errors as `read_index`."""
+    return [row.id for row in read_unlabelled(folder)]
 
 
 def read_split(path: str | Path) -> dict[str, str]:
@@ -106,6 +110,12 @@ def read_part(folder: str | Path, split: str | Path, part: str) -> list[Record]:
     return [record for record in records if parts[record.id] == part]
 
 
+def is_name(id: str) -> bool:
+    """Whether files can be named by an id on every system, and lie where they are meant to."""
+    safe = id.isprintable() and id == id.strip(" .") and not UNSAFE & set(id)
+    return safe and 0 < len(id.encode()) <= MAX_NAME_BYTES
+
+
 def image_path(folder: str | Path, id: str) -> Path:
     """Where the RGB image lies in a folder like `data/prepared`."""
     return Path(folder) / "images" / f"{id}.png"
@@ -137,10 +147,10 @@ def _check_unique(ids: Iterable[str], path: str | Path) -> None:
 
 # what a column holds: how its text is read, which values are right, and how that is said
 TYPES: dict[str, tuple[Callable[[str], Any], Callable[[Any], bool], str]] = {
-    "id": (str, bool, "a name"),
-    "height": (int, lambda value: value > 0, "a number of pixels"),
-    "width": (int, lambda value: value > 0, "a number of pixels"),
-    "nuclei": (int, lambda value: value >= 0, "a number of nuclei"),
+    "id": (str, is_name, "a name"),
+    "height": (int, lambda value: 0 < value < MAX_COUNT, "a number of pixels"),
+    "width": (int, lambda value: 0 < value < MAX_COUNT, "a number of pixels"),
+    "nuclei": (int, lambda value: 0 <= value < MAX_COUNT, "a number of nuclei"),
     "foreground": (float, lambda value: 0 <= value <= 1, "a fraction"),
     "modality": (str, MODALITIES.__contains__, ", ".join(MODALITIES)),
     "source": (str, bool, "a path"),
@@ -155,5 +165,6 @@ def _value(row: Mapping[str, str], column: str, path: Path) -> Any:
             return value
     except ValueError:
         pass
-    problem = f"the index has a wrong {column} for {row['id'] or 'an image without a name'}"
-    raise InputError(problem, file=path, got=repr(row[column]), expected=expected, fix=REMAKE)
+    name = reprlib.repr(row["id"]) if row["id"] else "an image without a name"
+    problem = f"the index has a wrong {column} for {name}"
+    raise InputError(problem, file=path, got=reprlib.repr(row[column]), expected=expected, fix=REMAKE)
