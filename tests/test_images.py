@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -128,8 +130,12 @@ def test_planes_of_colour_are_an_image_and_pages_are_not() -> None:
             read_rgb(tiff(stack, photometric="minisblack"), name="stack.tif")
 
 
-def test_white_is_zero_is_turned_round() -> None:
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773])  # none, LZW, deflate, packbits
+def test_white_is_zero_is_turned_round(compression: int) -> None:
     np.testing.assert_array_equal(read_rgb(tiff(GRAY, photometric="miniswhite")), three(255 - GRAY))
+    _, data = cv2.imencode(".tif", GRAY.astype(np.uint16), [cv2.IMWRITE_TIFF_COMPRESSION, compression])
+    white_is_zero = with_tags(data.tobytes(), PhotometricInterpretation=0)
+    np.testing.assert_array_equal(read_labels(white_is_zero), 65535 - GRAY.astype(np.uint16))
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1)])
@@ -190,10 +196,11 @@ def test_values_that_are_not_finite_are_refused() -> None:
         encoded(np.array([[0, 1], [2, 300]], np.uint16)),
         tiff(np.array([[0, 1], [2, 300]], np.int64)),
         tiff(np.array([[0, 1], [2, 300]], np.float32)),
+        tiff(np.array([[0, 1], [2, 300]], np.float16)),
         tiff(np.array([[0, 1], [2, 300]], np.uint16), compression="zlib"),
         encoded(np.array([[0, 1], [2, 300]], np.int32), "TIFF", compression="tiff_lzw"),
     ],
-    ids=["png16", "int64", "float", "zlib", "lzw"],
+    ids=["png16", "int64", "float", "half", "zlib", "lzw"],
 )
 def test_labels_are_read_as_they_are(data: bytes) -> None:
     labels = read_labels(data)
@@ -283,6 +290,41 @@ def test_a_label_map_in_the_place_of_a_mask_is_told_from_one() -> None:
         read_mask(encoded(RGB))
     with pytest.raises(InputError, match=r"JPEG, whose values are not exact(.|\n)*PNG or TIFF"):
         read_mask(encoded(np.full((8, 8), 255, np.uint8), "JPEG"))
+
+
+def with_tags(data: bytes, **values: int) -> bytes:
+    """A little-endian TIFF whose tags of these names say something else."""
+    changed = bytearray(data)
+    (start,) = struct.unpack_from("<I", changed, 4)
+    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", changed, start)[0], 12):
+        name = tifffile.TIFF.TAGS.get(struct.unpack_from("<H", changed, entry)[0])
+        if name in values:
+            struct.pack_into("<HII", changed, entry + 2, 4, 1, values[name])
+    return bytes(changed)
+
+
+def test_a_strip_that_inflates_to_more_than_the_image_is_not_unpacked() -> None:
+    bomb = zlib.compress(bytes(100_000_000))
+    whole = tiff(np.zeros((10, 10), np.uint16), compression="zlib")
+    data = with_tags(whole + bomb, StripOffsets=len(whole), StripByteCounts=len(bomb))
+    tracemalloc.start()
+    with pytest.raises(InputError, match="more pixels than it says"):
+        read_rgb(data)
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_small_image_in_a_huge_tile_is_refused(dtype: type) -> None:
+    data = tiff(np.zeros((10, 10), dtype), tile=(16, 16))
+    with pytest.raises(InputError, match="tiles of 16384 x 65536"):
+        read_rgb(with_tags(data, TileWidth=2**16, TileLength=2**14, Compression=5), max_px=10**8)
+
+
+@pytest.mark.parametrize("values", [[[-1e308, 1e308]], [[0.0, 5e-324]]])
+def test_a_range_that_no_arithmetic_can_hold_is_refused(values: list[list[float]]) -> None:
+    with pytest.raises(InputError, match="too large or too small"):
+        read_rgb(tiff(np.array(values)))
 
 
 def test_the_modality_follows_background_and_colour() -> None:

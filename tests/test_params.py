@@ -129,6 +129,37 @@ def test_a_file_that_is_not_a_mapping_is_one_clear_error(text: str, tmp_path: Pa
         params.load(tmp_path / "params.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("seed: &a 1\nepochs: *a", "alias"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]", "alias"),
+        ("seed: 1\nseed: 2", "found 'seed' twice"),
+        ("train: {epochs: 1, epochs: 1}", "found 'epochs' twice"),
+        ("2001-01-01: 1", "a name that is no text"),
+        ("seed: 0x" + "f" * 5000, "more than 64 bits"),
+        ("train: {tile_px: 1024, tile_overlap_px: 1" + "0" * 400 + "}", "more than 64 bits"),
+        ("seed: 2001-99-99", "month"),
+        ("seed: !!timestamp x", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
+    ],
+)
+def test_yaml_that_hides_a_mistake_or_never_ends_is_one_clear_error(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"not valid YAML[\s\S]*{problem}|{problem}"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_of_very_many_problems_the_first_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"5000 parameters are wrong(.|\n)*and 4980 more"):
+        load_with(tmp_path, ("train", "search_seed"), [2.0] * 5000)
+
+
+def test_a_folder_in_its_place_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the parameters can not be read"):
+        params.load(tmp_path)
+
+
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="repository's root"):
         params.load(tmp_path / "params.yaml")

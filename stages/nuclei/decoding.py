@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import struct
 import warnings
 import zlib
@@ -25,7 +26,9 @@ from nuclei.errors import InputError
 
 PNG, JPEG, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-TIFF_CODECS = (1, 8, 32773, 32946)  # none, deflate, packbits, deflate: what tifffile decodes without more packages
+TIFF_DEFLATE = (8, 32946)
+TIFF_CODECS = (1, *TIFF_DEFLATE)  # what tifffile decodes without more packages, or, of packbits, slowly and unbounded
+TIFF_TILE_PX = 2**20  # tiles of an image, however small, may be as large
 TIFF_FLOAT_PREDICTOR = 3
 TIFF_WHITE_IS_ZERO, TIFF_BLACK_IS_ZERO, TIFF_RGB, TIFF_PALETTE = range(4)
 
@@ -140,15 +143,20 @@ def _decoded_tiff(data: bytes, name: str, max_px: int, look_up: bool) -> NDArray
         if set(axes) - set("YXSC") or "Y" not in axes or "X" not in axes or samples > 4 or planes != 3 or len(axes) > 3:
             raise _not_one_image(name, f"axes {axes} of shape {shape}")
         _check_size(size["Y"], size["X"], name, max_px)
+        if page.is_tiled and page.tilelength * page.tilewidth > max(max_px, TIFF_TILE_PX):
+            raise ValueError(f"it has tiles of {page.tilelength} x {page.tilewidth} pixels")
         plain = int(page.compression) in TIFF_CODECS and int(page.predictor) != TIFF_FLOAT_PREDICTOR
         if page.bitspersample <= 8 and not (plain and int(page.photometric) <= TIFF_PALETTE):
             return _decoded_pillow(TiffImagePlugin.TiffImageFile, data, name, max_px, look_up)
-        if not plain:
-            return _decoded_tiff_by_opencv(data)
-        pixels = series[0].asarray()
-        if int(page.photometric) == TIFF_PALETTE and look_up and page.colormap is not None:
-            return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, pixels], 0, -1)
-    pixels = np.moveaxis(pixels, [axes.index(axis) for axis in "YX"], [0, 1])
+        if plain:
+            if int(page.compression) in TIFF_DEFLATE:
+                _check_inflated(page, data)
+            pixels = series[0].asarray()
+            if int(page.photometric) == TIFF_PALETTE and look_up and page.colormap is not None:
+                return np.moveaxis((page.colormap >> 8).astype(np.uint8)[:, pixels], 0, -1)
+            pixels = np.moveaxis(pixels, [axes.index(axis) for axis in "YX"], [0, 1])
+        else:
+            pixels = _decoded_tiff_by_opencv(data)
     if int(page.photometric) == TIFF_WHITE_IS_ZERO and pixels.dtype.kind in "bu":
         pixels = ~pixels
     return pixels
@@ -159,8 +167,18 @@ def _not_one_image(name: str, got: str) -> InputError:
     return InputError("a TIFF does not hold one image", file=name, got=got, expected="one page, gray or RGB", fix=fix)
 
 
+def _check_inflated(page: Any, data: bytes) -> None:
+    """Refuse strips and tiles that inflate to more than they say, of which tifffile would unpack all."""
+    if len(page.dataoffsets) > math.prod(page.chunked):
+        raise ValueError("it has more strips or tiles than its size needs")
+    limit = math.prod(page.chunks) * page.dtype.itemsize
+    for start, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+        if len(zlib.decompressobj().decompress(data[start : start + length], limit + 1)) > limit:
+            raise ValueError("a strip or tile holds more pixels than it says")
+
+
 def _decoded_tiff_by_opencv(data: bytes) -> NDArray[Any]:
-    """More than 8 bit with a compression that tifffile can not undo alone (LZW, floating-point predictor)."""
+    """More than 8 bit with a compression that tifffile can not undo alone (LZW, packbits, floating-point predictor)."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("its compression is unknown or its data incomplete; save it uncompressed or as PNG")

@@ -73,7 +73,7 @@ def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -
         raise InputError("a label map is in colour", file=name, got=_kind(labels), expected=expected, fix=fix)
     if labels.dtype.kind not in "buif" or (labels.dtype.kind == "f" and not _whole(labels)):
         raise InputError("a label map holds fractions", file=name, got=_kind(labels), expected=expected)
-    low, high = labels.min(), labels.max()
+    low, high = labels.min().item(), labels.max().item()
     if low < 0 or high >= 2**32:
         got = f"{low:g} to {high:g}"
         raise InputError("a label map holds labels out of range", file=name, got=got, expected=expected)
@@ -99,8 +99,8 @@ def read_mask(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> 
             raise InputError("the mask of one nucleus is in colour", file=name, expected="two values: 0, and 1 or 255")
         mask = gray
     nucleus: NDArray[np.bool_] = mask != 0
-    high = mask.max()
-    if np.count_nonzero(mask == high) != (np.count_nonzero(nucleus) if high else mask.size):
+    value = mask.max() or mask.min()  # of a signed type, 255 is -1
+    if np.count_nonzero(mask == value) != (np.count_nonzero(nucleus) if value else mask.size):
         values = np.unique(mask)
         raise InputError(
             "the mask of one nucleus holds more than two values",
@@ -190,10 +190,13 @@ def _stretched(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
     values = image.astype(np.float64)
     if not np.isfinite(values).all():
         raise InputError("an image holds values that are not finite", file=name, got=_kind(image))
-    low, high = np.percentile(values, STRETCH)
-    if high <= low:  # a few bright pixels on an even background, or nothing at all
-        low, high = values.min(), values.max()
-    scale = 255 / (high - low) if high > low else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.percentile(values, STRETCH)
+        if high <= low:  # a few bright pixels on an even background, or nothing at all
+            low, high = values.min(), values.max()
+        scale = 255 / (high - low) if high > low else 0.0
+        if not np.isfinite([values.max() - values.min(), scale]).all():
+            raise InputError("an image holds values too large or too small for arithmetic", file=name, got=_kind(image))
     eight_bit: NDArray[np.uint8] = np.rint(np.clip((values - low) * scale, 0, 255)).astype(np.uint8)
     return eight_bit
 

@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 from nuclei.errors import InputError
 
 FILE = "params.yaml"
+MOST_PROBLEMS = 20  # that one error names
 CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -142,6 +143,40 @@ class Params:
 Section = TypeVar("Section")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML less what hides a mistake or makes endless values of a short text.
+
+    That is: aliases, names that stand twice or are no text, and numbers of more than 64 bits.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "found an alias: write the value itself", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key)
+            if not isinstance(name, str):
+                raise yaml.constructor.ConstructorError(None, None, "found a name that is no text", key.start_mark)
+            if name in seen:
+                problem = f"found {reprlib.repr(name)} twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        if abs(value) >= 2**64:
+            raise yaml.constructor.ConstructorError(None, None, "found a number of more than 64 bits", node.start_mark)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
 def load(path: str | Path = FILE) -> Params:
     """Read and check params.yaml.
 
@@ -150,10 +185,12 @@ def load(path: str | Path = FILE) -> Params:
             out of range; all such values are named together, each with what was got and what is expected.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError("the parameters are missing", file=path, fix="run from the repository's root") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError("the parameters can not be read", file=path, got=error) from None
+    except Exception as error:  # besides its own, PyYAML raises nearly anything on a value that is none of its type
         raise InputError("the parameters are not valid YAML", file=path, got=error) from None
     params, problems = _validated(Params, values)
     wrong = {problem.split(":")[0] for problem in problems}
@@ -182,7 +219,9 @@ def _validated(section: type[Section], values: object) -> tuple[Section | None, 
 
 def _report(problems: list[str], path: str | Path) -> InputError:
     count = "a parameter is" if len(problems) == 1 else f"{len(problems)} parameters are"
-    return InputError("\n".join([f"{count} wrong:", *(f"  - {problem}" for problem in problems)]), file=path)
+    lines = [f"  - {problem}" for problem in problems[:MOST_PROBLEMS]]
+    more = [f"  and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+    return InputError("\n".join([f"{count} wrong:", *lines, *more]), file=path)
 
 
 def _describe(problem: Mapping[str, Any], section: type) -> str:

@@ -79,6 +79,13 @@ class Segmenter:
             raise InputError(
                 "the model's second head is unknown", file=path, got=settings.instances, expected=list(TARGETS)
             )
+        if settings.normalise_low >= settings.normalise_high or settings.tile_overlap_px * 2 > settings.tile_px:
+            raise InputError(
+                "the model's settings contradict each other",
+                file=path,
+                expected="normalise_low below normalise_high, and tile_overlap_px at most half of tile_px",
+                fix=FIX,
+            )
         net = make_net(settings.arch, settings.encoder_name, settings.instances)
         load_state(net.unet, read_weights(folder / WEIGHTS), folder / WEIGHTS)
         if net.instance_head is not None:
