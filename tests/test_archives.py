@@ -64,6 +64,16 @@ def test_a_path_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     assert str(caught.value.file).startswith(str(tmp_path / "a.zip"))
 
 
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_file_without_a_name_is_refused(tmp_path: Path, length: int) -> None:
+    data = bytearray(packed(tmp_path / "a.zip", {".Q": b"1"}).read_bytes())
+    for at in (data.index(b"PK\x03\x04") + 26, data.index(b"PK\x01\x02") + 28):
+        struct.pack_into("<HH", data, at, length, 2 - length)  # the rest of the name becomes an extra field
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(InputError, match="it has no name"):
+        opened(tmp_path / "a.zip")
+
+
 def test_links_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         link = zipfile.ZipInfo("a.png")

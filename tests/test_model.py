@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,35 @@ def test_weights_that_are_missing_or_damaged_are_one_clear_error(
     with pytest.raises(InputError, match="can not be read"):
         read_weights(path.with_suffix(".pth"))
     assert "never" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_a_flipped_bit_of_a_weight_is_found(bit: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"weight": torch.full((100,), 0.3)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.full((100,), 0.3).numpy().tobytes()) + 200] ^= 1 << bit
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"can not be read(.|\n)*checksum of .*data/0 is wrong"):
+        read_weights(path)
+
+
+def test_weights_that_are_packed_and_so_could_unpack_without_end_are_refused(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(100)}, tmp_path / "a.pth")
+    with zipfile.ZipFile(tmp_path / "a.pth") as whole, zipfile.ZipFile(tmp_path / "b.pth", "w") as packed:
+        for name in whole.namelist():
+            packed.writestr(name, whole.read(name), zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match="it is packed, not stored"):
+        read_weights(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_or_no_floating_point_numbers_are_refused(value: float, tmp_path: Path) -> None:
+    module = torch.nn.Linear(2, 1)
+    with pytest.raises(InputError, match=r"not finite(.|\n)*1 tensors with NaN or infinity, bias the first"):
+        load_state(module, {"weight": torch.zeros(1, 2), "bias": torch.tensor([value])}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"no floating-point numbers(.|\n)*weight of torch.int64"):
+        load_state(module, {"weight": torch.zeros(1, 2).long(), "bias": torch.zeros(1)}, tmp_path / "a.pth")
 
 
 def test_weights_of_another_network_say_how_they_differ(tmp_path: Path) -> None:

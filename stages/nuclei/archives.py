@@ -123,8 +123,8 @@ class Archive:
         max_member_bytes: of each.
 
     Raises:
-        InputError: it is absent or not a zip file; a member has an absolute or upward path, is a link, encrypted,
-            twice there, or packed otherwise than stored or deflated; or what the archive says of its size is
+        InputError: it is absent or not a zip file; a member has no name, an absolute or upward path, is a link,
+            encrypted, twice there, or packed otherwise than stored or deflated; or what the archive says of its size is
             impossible or above the bounds.
     """
 
@@ -175,6 +175,8 @@ class Archive:
 
 def _problem(info: zipfile.ZipInfo, max_member_bytes: int) -> str | None:
     path = PurePosixPath(info.filename)
+    if not path.parts and not info.filename.endswith("/"):
+        return "it has no name"
     if path.is_absolute() or ".." in path.parts or "\\" in info.filename or info.filename[1:2] == ":":
         return "its path leads out of it"
     if info.external_attr >> 16 & FILE_TYPE == SYMLINK:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from nuclei import files
-from nuclei.model import save_tensors
+from nuclei.model import check_sums, save_tensors
 
 FOLDER = Path("data/.resume")
 KEPT = 3  # interrupted trainings that can be gone on with
@@ -65,7 +65,10 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            check_sums(self.path)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(f"it holds a {type(state).__name__}")
         except Exception as error:  # whatever is wrong with a scratch file, training can start afresh
             print(f"the checkpoint can not be read and is not used: {self.path}: {error}", file=sys.stderr)
             return None

@@ -6,12 +6,10 @@ import difflib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import segmentation_models_pytorch as smp
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,6 +18,7 @@ from nuclei.errors import InputError
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in 0..1: what published encoders were trained with
 STD = (0.229, 0.224, 0.225)
 HEAD_CHANNELS = 32
+TRAIN_AGAIN = "get the file again, or train again"
 
 
 class NucleusNet(nn.Module):
@@ -131,15 +130,15 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             state = load_file(path)
         else:
+            check_sums(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError("the weights are missing", file=path, fix="check the path, or run: dvc repro") from None
-    except (
-        SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError,
-        AttributeError, zipfile.BadZipFile, UnicodeDecodeError,
-    ) as error:  # fmt: skip
+    except Exception as error:  # on damaged bytes torch raises nearly anything
         raise InputError("the weights can not be read", file=path, got=_first_line(error), fix=fix) from None
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise InputError("the weights are not a state dict", file=path, got=type(state).__name__, fix=fix)
     return state
 
@@ -155,8 +154,28 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
         raise
 
 
+def check_sums(path: Path) -> None:
+    """Refuse a changed byte, or what unpacks to more than the file, in what torch.save wrote: torch.load does not look.
+
+    Raises:
+        BadZipFile: there is one.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # as it was written before torch 1.6, without checksums
+    with zipfile.ZipFile(path) as file:
+        if any(info.compress_type != zipfile.ZIP_STORED for info in file.infolist()):
+            raise zipfile.BadZipFile("it is packed, not stored")
+        if damaged := file.testzip():
+            raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
+
+
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state dict into `module`, or raise InputError that says how the two differ."""
+    """Load a state dict into `module`, or raise InputError that says how the two differ, or what is no weight."""
+    own = module.state_dict()
+    for name, value in state.items():
+        if name in own and own[name].is_floating_point() and not value.is_floating_point():
+            got = f"{name} of {value.dtype}"
+            raise InputError("weights are no floating-point numbers", file=path, got=got, fix=TRAIN_AGAIN)
     try:
         module.load_state_dict(dict(state))
     except RuntimeError as error:
@@ -168,6 +187,10 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
             expected=f"the weights of {type(module).__name__}",
             fix="use the arch and encoder_name that the weights were trained with",
         ) from None
+    broken = [name for name, value in module.state_dict().items() if not value.isfinite().all()]
+    if broken:
+        got = f"{len(broken)} tensors with NaN or infinity, {broken[0]} the first"
+        raise InputError("weights are not finite", file=path, got=got, fix=TRAIN_AGAIN)
 
 
 def _first_line(error: Exception) -> str:
