@@ -11,11 +11,13 @@ OUT may be the folder of the images: what an earlier run wrote there beside NAME
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nuclei.errors import InputError, run
 from nuclei.formats import EXTENSIONS
+from nuclei.records import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
     from nuclei.segmenter import Segmenter
@@ -79,6 +81,9 @@ def find_images(given: list[Path]) -> list[Path]:
     images = [image for image in images if not is_result(image, places)]
     stems: dict[str, Path] = {}
     for image in images:
+        if len(os.fsencode(image.stem)) > MAX_NAME_BYTES:
+            expected = f"at most {MAX_NAME_BYTES} bytes before its ending"
+            raise InputError("the name is too long for those of the results", file=image, expected=expected)
         if stems.setdefault(image.stem, image) != image:
             raise InputError(
                 "two images would get the same name",

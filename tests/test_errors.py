@@ -65,6 +65,14 @@ def test_a_full_disk_under_dvcs_databases_is_one_too() -> None:
         run(main)
 
 
+def test_a_name_too_long_for_the_file_system_is_an_error_with_a_fix() -> None:
+    def main() -> None:
+        raise OSError(errno.ENAMETOOLONG, "File name too long", "n" * 300)
+
+    with pytest.raises(SystemExit, match="shorter name"):
+        run(main)
+
+
 def test_a_bug_keeps_its_traceback() -> None:
     def main() -> None:
         raise ZeroDivisionError

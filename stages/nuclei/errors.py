@@ -72,9 +72,10 @@ def run(main: Callable[[], None]) -> None:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno not in (*DISK, errno.ENAMETOOLONG):
             raise
-        sys.exit(f"error: {InputError(str(error.strerror), file=error.filename, fix=FREE)}")
+        fix = "give it a shorter name" if error.errno == errno.ENAMETOOLONG else FREE
+        sys.exit(f"error: {InputError(str(error.strerror), file=error.filename, fix=fix)}")
     except sqlite3.OperationalError as error:  # of DVC's own databases, which its learning curves open
         sys.exit(f"error: {InputError('a database of DVC can not be used', got=error, fix=FREE)}")
 
@@ -87,4 +88,5 @@ def _last_word(kind: type[BaseException], error: BaseException, traceback: Trace
         sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = _last_word
+if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parents[1]:  # one of this project's scripts runs
+    sys.excepthook = _last_word
