@@ -91,8 +91,8 @@ def damaged(draw: st.DrawFn, content: bytes) -> bytes:
         changed[draw(anywhere | st.integers(0, min(HEADER_BYTES, len(content)) - 1))] = draw(BYTES)
     start, end = sorted((draw(anywhere), draw(anywhere)))
     piece = bytes(changed[start:end])
-    cut = draw(st.sampled_from([changed, changed[:start], changed[:start] + changed[end:], changed[:end] + piece]))
-    return bytes(cut)
+    cuts = [changed[:start], changed[:start] + changed[end:], changed[:end] + piece + changed[end:]]
+    return bytes(draw(st.sampled_from([changed, changed, changed, *cuts])))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

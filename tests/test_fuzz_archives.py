@@ -41,6 +41,7 @@ ODD_NAMES = (".", "./", "/", "a/images/.", "a/images/a.png/", "a//images/./z.png
              "images/.png", "masks/.png", "CON.png", "a/masks/a\n.png", "\x1b[2J.png", "é.png", "名.png", " .png",
              "x" * 300 + ".png", "a" * 65_000, "a/masks/x.gif", "stage1_train.zip", "__MACOSX/x.png", "a/images",
              "A/IMAGES/A.PNG")  # fmt: skip
+WRITABLE = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=12)  # by zipfile
 Members = dict[str, bytes]
 
 
@@ -165,7 +166,7 @@ def test_an_archive_whose_headers_lie_is_refused_or_gives_its_pixels(
 
 
 @cases(60)
-@given(members=data_sets(), name=st.sampled_from(ODD_NAMES) | st.text(min_size=1, max_size=12), data=st.data())
+@given(members=data_sets(), name=st.sampled_from(ODD_NAMES) | WRITABLE, data=st.data())
 def test_a_file_of_an_odd_name_is_refused_or_does_no_harm(
     tmp_path: Path, members: Members, name: str, data: st.DataObject
 ) -> None:
@@ -201,7 +202,7 @@ def test_what_leads_out_is_a_link_encrypted_twice_or_too_large_is_refused(
     tmp_path: Path, members: Members, data: st.DataObject
 ) -> None:
     first = next(iter(members))
-    link = zipfile.ZipInfo("i0/images/link.png")
+    link = zipfile.ZipInfo("link.txt")  # which is passed over where it is none
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     encrypted = bytearray(packed(members))
     encrypted[encrypted.index(CENTRAL) + 8] |= 1
