@@ -113,7 +113,7 @@ def test_predict_writes_a_submission_that_decodes_to_its_label_maps(workspace: P
     pictures = {"full": draw_discs(7, 64, 50)[0], "black": np.zeros((40, 33, 3), np.uint8)}
     for id, rgb in pictures.items():
         write_rgb(image_path(unlabelled, id), rgb)
-    rows = [dict.fromkeys(UNLABELLED_COLUMNS, "1") | {"id": id} for id in pictures]
+    rows = [dict.fromkeys(UNLABELLED_COLUMNS, "1") | {"id": id, "modality": "tissue"} for id in pictures]
     files.write_rows(unlabelled / "index.csv", UNLABELLED_COLUMNS, rows)
     done = run_script("predict", workspace)
     assert done.returncode == 0, done.stderr
