@@ -25,7 +25,6 @@ from nuclei.packing import check_archive, fingerprint, write_archive
 from nuclei.params import Prepare
 from nuclei.records import image_path, label_path, read_index
 from nuclei.sources import describe
-from nuclei.unpacking import opened
 
 PARAMS = Prepare(max_image_px=10**4, max_archive_bytes=10**6)
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
@@ -101,7 +100,6 @@ def tried(kind: str, how: Callable[..., None], folder: Path, content: bytes, *, 
     work = folder / "work"
     right = (lambda found: whole(found),) if how is not refused else ()
     how(kind, lambda: unpack(work, content, read=read), *right)
-    opened.cache_clear()
     places = {name.split("/")[0] for name in contents(folder)} | {path.name for path in work.iterdir()}
     assert places <= {"work", "given.zip", "raw", "prepared"}
     assert not list(folder.rglob("*.part"))

@@ -177,8 +177,8 @@ from nuclei.model import read_weights
 from nuclei.params import load
 
 def unpack(path):
-    with Archive(path, max_bytes=2 * 10**8, max_member_bytes=10**9) as archive:
-        return [archive.read(name) for name in archive.files]
+    archive = Archive(path, max_bytes=2 * 10**8, max_member_bytes=10**9)
+    return [archive.member(name).read() for name in archive.files]
 
 readers = {"rgb": lambda path: read_rgb(path, max_px=10**8), "zip": unpack, "weights": read_weights, "params": load}
 for path in map(Path, sys.argv[1:]):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.errors import InputError
-from nuclei.parallel import ordered_map
+from nuclei.parallel import ahead, ordered_map
 
 STAGES = Path(__file__).resolve().parents[1] / "stages"
 
@@ -52,6 +53,35 @@ def test_items_are_not_taken_all_at_once() -> None:
     assert seen[0] < 40 and len(seen) == 60
 
 
+def test_the_next_item_is_made_while_the_last_one_is_in_use() -> None:
+    made: list[int] = []
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            if number == 1:
+                second.set()
+            yield number
+
+    taken = ahead(items())
+    assert next(taken) == 0
+    assert second.wait(60)
+    assert made == [0, 1]
+    assert list(taken) == [1, 2, 3]
+
+
+def test_an_error_of_an_item_comes_when_it_is_its_turn() -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        raise InputError("the second can not be made")
+
+    taken = ahead(items())
+    assert next(taken) == 0
+    with pytest.raises(InputError, match="the second"):
+        next(taken)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_comes_back_with_all_its_fields(workers: int) -> None:
     with pytest.raises(InputError, match="five is wrong") as caught:
@@ -71,7 +101,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script.write_text(
         "import os, sys, time\n"
         f"sys.path.insert(0, {str(STAGES)!r})\n"
-        "from nuclei.parallel import ordered_map\n"
+        "from nuclei.parallel import ahead, ordered_map\n"
         "def work(number):\n"
         "    return os.getpid() if number < 8 else time.sleep(60)\n"
         "if __name__ == '__main__':\n"

@@ -28,5 +28,8 @@ def stretch(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8
 
 def to_tensor(rgb: NDArray[np.uint8]) -> Tensor:
     """Turn (H, W, 3) uint8 into the (3, H, W) float32 that the network takes."""
-    image = torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).float() / 255
-    return (image - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    image = np.moveaxis(rgb, 2, 0).astype(np.float32, order="C")
+    image /= 255
+    image -= np.array(MEAN, np.float32)[:, None, None]
+    image /= np.array(STD, np.float32)[:, None, None]
+    return torch.from_numpy(image)

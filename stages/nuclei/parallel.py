@@ -1,4 +1,4 @@
-"""Work on all cores: results in order, few of them waiting, and no worker left behind."""
+"""Work on all cores: results in order, few of them waiting, no worker left behind. And a thread that works ahead."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from joblib import Parallel, delayed
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -46,6 +47,16 @@ def ordered_map(
     except TerminatedWorkerError:
         fix = "perhaps the memory was full: close other programs, then run it again; nothing half-written was kept"
         raise InputError("a worker process was killed", fix=fix) from None
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield `items`, each made by a thread while the one before is in use."""
+    with ThreadPoolExecutor(1) as thread:
+        end = object()
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield cast(Item, item)
 
 
 def _guarded(function: Callable[[Item], Result], parent: int, item: Item) -> Result:

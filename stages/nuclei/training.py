@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from nuclei.losses import DiceBCELoss, instance_loss
 from nuclei.machine import cores
 from nuclei.metrics import pixel_counts
 from nuclei.model import NucleusNet
+from nuclei.parallel import ahead
 from nuclei.params import Train
 from nuclei.progress import track
 from nuclei.records import Record, image_path, label_path
@@ -74,7 +75,7 @@ class Training:
         self._resume()
         for row in self.history:
             log(row)
-        batches = iter(self.batches(first=len(self.history)))
+        batches = self.batches(first=len(self.history))
         for epoch in range(len(self.history) + 1, self.crops.epochs + 1):
             start = time.monotonic()
             losses = [
@@ -121,7 +122,7 @@ class Training:
         self.average.update_parameters(self.net.module)
         return value
 
-    def batches(self, first: int) -> Any:
+    def batches(self, first: int) -> Iterator[Sequence[Tensor]]:
         """All batches from epoch `first`, counted from 0, to the last; none holds crops of two epochs."""
         per_epoch, size = self.crops.per_epoch, self.train.batch_size
         batches = [
@@ -133,7 +134,9 @@ class Training:
         workers = 0 if on_cpu else min(cores(), 16)
         self.crops.share_memory(max(workers, 1))
         loader = DataLoader(self.crops, batch_sampler=batches, num_workers=workers, pin_memory=not on_cpu)
-        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        loaded: Iterator[Any] = iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+        # on a CPU worker processes would take cores from the network for longer than this thread does
+        return ahead(loaded) if on_cpu else loaded
 
     def _check(self, loss: float, problem: str) -> None:
         """Raise InputError where a loss is lost."""

@@ -110,7 +110,7 @@ def training_steps() -> dict[str, float]:
     net = make_net(train.arch, train.encoder_name, train.instances)
     kept = checkpoint.Checkpoint("bench", Path(tempfile.gettempdir()))
     training = Training(net, crops, first_settings(params), train, fabric, kept)
-    batches = iter(training.batches(first=0))
+    batches = training.batches(first=0)
     steps = training.steps_per_epoch // BLOCK * BLOCK
     bare, warm_up = None, next(batches)
     training.step(warm_up, 1)
@@ -137,10 +137,11 @@ def bare_steps(net: NucleusNet, batch: Sequence[torch.Tensor], training: Trainin
     image = image.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.0, fused=True)
     while True:
-        logits, predicted = net(image)
-        loss = training.loss(logits, foreground)
+        with training.fabric.autocast():
+            logits, predicted = net(image)
+        loss = training.loss(logits.float(), foreground)
         if predicted is not None:
-            loss = loss + (predicted.sigmoid() - maps).abs().mean()
+            loss = loss + (predicted.float().sigmoid() - maps).abs().mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -161,7 +162,10 @@ def inference(records: Sequence[Record]) -> dict[str, float]:
         inputs = [network_input(segmenter, record) for record in some]
 
         def forward(inputs: list[torch.Tensor] = inputs) -> None:
-            with torch.inference_mode():
+            with (
+                torch.inference_mode(),
+                torch.autocast("cpu", segmenter.dtype, enabled=segmenter.dtype != torch.float32),
+            ):
                 for image in inputs:
                     segmenter.net.predict(image)
 
