@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import asdict
@@ -242,6 +243,21 @@ def test_a_bad_revision_is_one_clear_error(repository: Path, revision: str) -> N
     assert found.stdout == ""
     assert "error: there is no such revision" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_a_shallow_clone_is_told_how_to_fetch_what_it_lacks(repository: Path) -> None:
+    git(repository, "branch", "other", "the-worse")
+    git(repository, "clone", "--quiet", "--depth=1", "--branch=other", repository.as_uri(), "shallow")
+    shallow = repository / "shallow"
+    missing = ("HEAD~1", "origin/main")
+    for revision in missing:
+        found = compare(shallow, revision)
+        assert found.returncode == 1
+        fix = re.search(r"this clone is shallow, fetch what it lacks: git (fetch .+)", found.stderr)
+        assert fix
+    git(shallow, *shlex.split(fix[1]))
+    assert [compare(shallow, revision).returncode for revision in missing] == [0, 0]
+    assert "shallow" not in compare(shallow, "nowhere").stderr
 
 
 def test_a_revision_without_reports_is_an_error(repository: Path) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import pickle
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
+from conftest import ROOT
 from nuclei.errors import InputError, run
 
 
@@ -70,6 +73,26 @@ def test_a_name_too_long_for_the_file_system_is_an_error_with_a_fix() -> None:
         raise OSError(errno.ENAMETOOLONG, "File name too long", "n" * 300)
 
     with pytest.raises(SystemExit, match="shorter name"):
+        run(main)
+
+
+@pytest.mark.parametrize("prints", ["print('x')", "print('x', flush=True)", "sys.stdout.buffer.write(bytes(10**6))"])
+def test_output_that_nobody_reads_ends_in_silence(prints: str) -> None:
+    code = f"import sys; from nuclei.errors import run; sys.stdin.read(); run(lambda: {prints})"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "stages", **pipes) as process:
+        assert process.stdin and process.stdout and process.stderr
+        process.stdout.close()
+        process.stdin.close()  # only now it prints
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_another_broken_pipe_is_a_bug_and_keeps_its_traceback() -> None:
+    def main() -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
         run(main)
 
 

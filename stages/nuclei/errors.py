@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -62,15 +63,23 @@ def _rebuild(problem: str, file: str | Path | None, got: object, expected: objec
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main` and end the process: 0, or 1 with one readable error, or 130 after Ctrl-C.
 
-    A bug still shows its traceback: only what a user can mend is made short.
+    A bug still shows its traceback: only what a user can mend is made short. Where nobody reads the output any more,
+    as in `compare.py main | head`, it ends in silence with 141, as a shell's own programs do.
     """
     try:
         main()
+        if sys.stdout is not None:  # it is where standard output was closed before the start
+            sys.stdout.flush()
     except InputError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+        sys.exit(141)
     except OSError as error:
         if error.errno not in (*DISK, errno.ENAMETOOLONG):
             raise
@@ -78,6 +87,15 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"error: {InputError(str(error.strerror), file=error.filename, fix=fix)}")
     except sqlite3.OperationalError as error:  # of DVC's own databases, which its learning curves open
         sys.exit(f"error: {InputError('a database of DVC can not be used', got=error, fix=FREE)}")
+
+
+def _unread() -> bool:
+    """Whether it is standard output that nobody reads; where somebody does, a line end more does no harm."""
+    try:
+        os.write(sys.stdout.fileno(), b"\n")
+    except BrokenPipeError:
+        return True
+    return False
 
 
 def _last_word(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -101,9 +101,17 @@ def _commit(revision: str, folder: Path) -> str:
             "there is no such revision",
             got=revision,
             expected="a branch, tag or commit, or the name of a DVC experiment (`dvc exp list --all-commits`)",
-            fix="in a shallow clone fetch it first: git fetch --depth=1 origin NAME:NAME",
+            fix=_advice(folder),
         )
     return str(commits[0])
+
+
+def _advice(folder: Path) -> str:
+    """What to do about a revision that is not there."""
+    if _git(folder, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+        everything = '"+refs/heads/*:refs/remotes/origin/*"'
+        return f"this clone is shallow, fetch what it lacks: git fetch --unshallow origin {everything}"
+    return "list what there is: git branch --all; an experiment of others comes with: dvc exp pull origin NAME"
 
 
 def _snapshot(name: str, text: Any) -> Snapshot:
