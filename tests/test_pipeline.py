@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,18 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
+from clones import SMALL, dvc, make_small, running
 from conftest import ROOT
 from nuclei.sources import KEYWORDS
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 LIBRARY = ROOT / "stages/nuclei"
-SMALL = {
-    "fetch": {"sample_images": 14, "sample_unlabelled": 2},
-    "train": {"encoder_name": "resnet18", "crop_px": 64, "search_seed": [0.5], "search_min_area_px": [10]},
-    "evaluate": {"device": "cpu", "bootstrap_resamples": 200},
-    "plot": {"dpi": 60, "gallery_images": 1},
-}
 
 
 def imported(script: Path) -> set[str]:
@@ -107,26 +101,6 @@ def test_data_is_not_in_git() -> None:
     assert listed.split() in ([], ["data/.gitignore"])
 
 
-def dvc(folder: Path, *arguments: str) -> str:
-    """Run dvc in `folder` and return all that it said; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=folder,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def running(said: str) -> list[str]:
-    """The stages that dvc ran, not those that it skipped or restored."""
-    return re.findall(r"Running stage '(\w+)'", said)
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of this repository, its parameters made small, in which the pipeline has run."""
@@ -138,13 +112,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["epochs"] = 1
-    for section, changes in SMALL.items():
-        values[section].update(changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    for setting in (("user.name", "Tester"), ("user.email", "tester@example.org")):
-        subprocess.run(["git", "config", *setting], cwd=folder, check=True)
+    make_small(folder)
     dvc(folder, "repro")
     subprocess.run(["git", "add", "-A"], cwd=folder, check=True)
     subprocess.run(["git", "commit", "-qm", "Run the pipeline"], cwd=folder, check=True)

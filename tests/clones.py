@@ -1,0 +1,49 @@
+"""A clone in which the pipeline is small enough to run in a minute, and DVC at work in it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+SMALL = {
+    "fetch": {"sample_images": 14, "sample_unlabelled": 2},
+    "train": {"encoder_name": "resnet18", "crop_px": 64, "search_seed": [0.5], "search_min_area_px": [10]},
+    "evaluate": {"device": "cpu", "bootstrap_resamples": 200},
+    "plot": {"dpi": 60, "gallery_images": 1},
+}
+
+
+def make_small(folder: Path) -> None:
+    """Change params.yaml so that the pipeline runs in a minute, and give git a name to commit with."""
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    values["epochs"] = 1
+    for section, changes in SMALL.items():
+        values[section].update(changes)
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    for setting in (("user.name", "Tester"), ("user.email", "tester@example.org")):
+        subprocess.run(["git", "config", *setting], cwd=folder, check=True)
+
+
+def dvc(folder: Path, *arguments: str, fails: bool = False) -> str:
+    """Run dvc in `folder` and return all that it said; it must succeed, or fail."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def running(said: str) -> list[str]:
+    """The stages that dvc ran, not those that it skipped or restored."""
+    return re.findall(r"Running stage '(\w+)'", said)
