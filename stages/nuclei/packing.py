@@ -112,7 +112,11 @@ def _walk(folder: Path, prefix: str, root: Path) -> Iterator[tuple[str, Path]]:
             elif not entry.is_file():
                 raise InputError("not a regular file", file=path, expected="files and folders", fix="remove it")
             elif not _is_text(entry.name):
-                raise InputError("a file name is not UTF-8", file=repr(str(path)), fix="rename the file")
+                raise InputError(
+                    "a file name is not UTF-8",
+                    file=repr(str(path)),
+                    fix="rename the file, or set PYTHONUTF8=1 where the locale is not UTF-8",
+                )
             else:
                 yield name, path
 
