@@ -137,7 +137,7 @@ def test_the_number_of_cores_changes_no_byte(tmp_path: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("there is only one core")
-    for number in range(300):  # from about here on a second process is worth its start
+    for number in range(320):  # from about here on a second process is worth its start
         rgb, labels = draw_discs(number, 24, 24, 2)
         for kind, image in {"images": rgb, "masks": labels}.items():
             (tmp_path / "mine" / kind).mkdir(parents=True, exist_ok=True)
