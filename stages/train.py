@@ -8,6 +8,7 @@ Parameters: seed, epochs, train
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -70,6 +71,7 @@ def main() -> None:
 def make_fabric(params: Params) -> Fabric:
     device = pick_device(params.train.device)
     precision = pick_precision(params.train.precision, device)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would say what we say in the report
     return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 
 

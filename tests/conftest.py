@@ -30,6 +30,7 @@ SMALL_TRAINING = {
     "crop_px": 32,
     "batch_size": 4,
     "device": "cpu",
+    "precision": "32-true",  # alike on every machine
     "search_foreground": [0.4, 0.5],
     "search_seed": [0.5],
     "search_min_area_px": [0, 5],

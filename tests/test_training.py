@@ -200,8 +200,17 @@ def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(works
     )
     done = run_script("train", workspace)
     assert done.returncode == 1
-    assert "the loss is no longer finite: epoch" in done.stderr
+    assert re.search("the (loss|gradient) is no longer finite: epoch", done.stderr)
     assert "lower train.learning_rate" in done.stderr
+    assert digests(workspace) == before
+
+
+def test_a_gradient_that_is_lost_stops_too(workspace: Path) -> None:
+    before = digests(workspace)
+    write_params(workspace, train={"learning_rate": 1000, "precision": "bf16-mixed"})  # loses it before the loss
+    done = run_script("train", workspace)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the gradient is no longer finite: epoch 1, step ")
     assert digests(workspace) == before
 
 
