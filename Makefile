@@ -1,6 +1,7 @@
 # make          set up .venv and run the pipeline
 # make test     set up the same and run the tests
 # make verify   run the pipeline in two fresh clones and compare every output
+# make bench    measure time and memory beside the notebook; DATA=path/to/stage1_train.zip for real data
 # make check    the linter and the type checker
 # make lock     compile requirements.txt again after a change of requirements.in
 
@@ -11,7 +12,7 @@ PIP := "$(VENV)/bin/python" -m pip install --disable-pip-version-check --quiet -
 COMPILE := "$(VENV)/bin/python" -m uv pip compile --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: all setup setup-tests test verify check lock
+.PHONY: all setup setup-tests test verify bench check lock
 
 all: setup
 	$(RUN) dvc repro
@@ -34,6 +35,9 @@ test: setup-tests
 
 verify: setup
 	$(RUN) python tests/verify.py
+
+bench: setup
+	$(RUN) python tests/benchmarks/bench.py $(DATA)
 
 check: setup-tests
 	$(RUN) ruff check
