@@ -201,18 +201,13 @@ def applied(place: Place) -> None:
 
 
 def remote(place: Place) -> None:
-    """dvc push and pull bring every output, and with --run-cache every experiment, into an empty clone"""
+    """dvc push and pull bring every output into an empty clone"""
     dvc(place.home, "remote", "add", "--local", "--default", "store", str(place.store))
     dvc(place.home, "push")
     pulled = new_clone(place, "pulled")
     dvc(pulled, "pull")
     expect_nothing_to_do(pulled, "dvc pull")
     expect_same(pulled, place.before, "dvc pull")
-    dvc(place.home, "push", "--run-cache")
-    dvc(pulled, "pull", "--run-cache")
-    ran = running(dvc(pulled, "exp", "run", "--pull", *experiment("one")))  # the outputs, of what the cache names
-    expect(ran == ["source", "page"], f"with the run cache of another clone, dvc exp run ran {ran}")
-    expect_same(pulled, place.alone["one"], "dvc pull --run-cache")
 
 
 def pushed(place: Place) -> None:
