@@ -174,7 +174,7 @@ def paint(rgb: Rgb, layer: Layer) -> Rgb:
 
 def is_bright(rgb: Rgb) -> bool:
     """Whether the image is bright all over, like tissue, rather than light on dark, like fluorescence."""
-    return bool(rgb.max(axis=2).mean() >= BRIGHT)
+    return bool(_strongest(rgb).mean() >= BRIGHT)
 
 
 def visible(rgb: Rgb) -> Rgb:
@@ -185,10 +185,15 @@ def visible(rgb: Rgb) -> Rgb:
     if is_bright(rgb):
         return rgb
     white = max(
-        float(np.percentile(rgb.max(axis=2), 99.8)), 16.0
+        float(np.percentile(_strongest(rgb), 99.8)), 16.0
     )  # an empty image stays dark, its noise is not blown up
     curve = 255 * np.clip(np.arange(256) / white, 0, 1) ** 0.7
     return curve.round().astype(np.uint8)[rgb]
+
+
+def _strongest(rgb: Rgb) -> NDArray[np.uint8]:
+    """The strongest channel of each pixel; `max` over so short an axis would take ten times as long."""
+    return np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
 
 
 def fitted(rgb: Rgb, labels: Sequence[Labels], side_px: int) -> tuple[Rgb, list[Labels]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -140,8 +141,11 @@ class Training:
         self.crops.share_memory(max(workers, 1))
         loader = DataLoader(self.crops, batch_sampler=batches, num_workers=workers, pin_memory=not on_cpu)
         loaded: Iterator[Any] = iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
-        # on a CPU worker processes would take cores from the network for longer than this thread does
-        return ahead(loaded) if on_cpu else loaded
+        if not on_cpu:
+            return loaded
+        # worker processes, and OpenCV's threads, would take cores from the network for longer than one thread does
+        cv2.setNumThreads(1)
+        return ahead(loaded)
 
     def _check(self, loss: float, problem: str) -> None:
         """Raise InputError where a loss is lost."""

@@ -106,7 +106,7 @@ def training_steps() -> dict[str, float]:
     params = load()
     fabric = make_fabric(params)
     records, train = read_part(PREPARED, SPLIT, "train"), params.train
-    crops = Crops(records, PREPARED, train, epochs=2, seed=params.seed)
+    crops = Crops(records, PREPARED, train, epochs=3, seed=params.seed)  # one more, for the warm-up
     net = make_net(train.arch, train.encoder_name, train.instances)
     kept = checkpoint.Checkpoint("bench", Path(tempfile.gettempdir()))
     training = Training(net, crops, first_settings(params), train, fabric, kept)
@@ -270,7 +270,7 @@ def measured(folder: Path, notebook_epochs: int) -> dict[str, Any]:
     for name in STAGES:
         print(f"stage {name}", file=sys.stderr, flush=True)
         stages[name] = stage(name, folder)
-    epochs = [line for line in stages["train"].lines if line.startswith("epoch ")]
+    epochs = [line for line in stages["train"].lines if "train loss" in line]
     print("the notebook", file=sys.stderr, flush=True)
     theirs = notebook(folder, notebook_epochs)
     print("start-up", file=sys.stderr, flush=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
-SAMPLE_S = 0.2  # between two looks at the memory
+SAMPLE_S = 0.5  # between two looks at the memory
 
 
 @dataclass(frozen=True)
