@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,15 @@ def unprepared(packed: Path, tmp_path: Path) -> Path:
     return tmp_path / "unprepared"
 
 
-@pytest.fixture
-def small_disk() -> Iterator[Callable[[int], None]]:
-    """A function that sets how many bytes a file can have from then on, for processes started then too."""
+@contextmanager
+def small_disk(size: int) -> Iterator[None]:
+    """No file can have more bytes, in processes started meanwhile too; not even the one that pytest reports to."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
@@ -209,24 +213,22 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("what", WRITERS)
-def test_a_full_disk_is_an_error_of_the_disk_whatever_writes(
-    what: str, tmp_path: Path, small_disk: Callable[[int], None]
-) -> None:
+def test_a_full_disk_is_an_error_of_the_disk_whatever_writes(what: str, tmp_path: Path) -> None:
     write = WRITERS[what]
-    small_disk(20_000)
-    with pytest.raises(OSError, match="File too large"), files.replacing(tmp_path / "target") as temporary:
+    too_large = pytest.raises(OSError, match="File too large")
+    with small_disk(20_000), too_large, files.replacing(tmp_path / "target") as temporary:
         write(temporary)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("stage", "size"), [("prepare", 5_000), ("train", 100_000), ("evaluate", 1_000)])
 def test_a_full_disk_ends_a_stage_with_one_error_and_what_to_do(
-    stage: str, size: int, unprepared: Path, workspace: Path, small_disk: Callable[[int], None]
+    stage: str, size: int, unprepared: Path, workspace: Path
 ) -> None:
     folder = unprepared if stage == "prepare" else workspace
     before = contents(folder)
-    small_disk(size)
-    done = run_script(stage, folder, PYTHONDONTWRITEBYTECODE="1")
+    with small_disk(size):
+        done = run_script(stage, folder, PYTHONDONTWRITEBYTECODE="1")
     assert done.returncode == 1
     assert done.stderr.startswith("error: File too large\n  file:     data/")
     assert "  fix:      free some space" in done.stderr
