@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from nuclei.images import write_labels, write_rgb
 from nuclei.records import COLUMNS, Record, image_path, label_path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 settings.register_profile("any machine", deadline=None)  # no test depends on a time
 settings.register_profile("long", deadline=None, max_examples=1000)  # of tests/test_fuzz_*.py, by hand
 settings.load_profile("any machine")  # pytest loads what --hypothesis-profile names later

@@ -256,6 +256,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=25, help="a full disk in each stage comes on top")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
     moments = random.Random(given.seed)
     counts: Counter[tuple[str, str]] = Counter()
     resumed = trained = finished = unlocked = 0
