@@ -47,6 +47,11 @@ WORKERS = {
 GROWS = "reports/live/plots/metrics"  # the learning curves, a point an epoch: never whole before the end
 KINDS = ("kill all", "kill the stage", "kill a worker", "Ctrl-C")
 FULL = "full disk"
+# Files that DVC does not write whole or not at all, and what it says of one that it had half written.
+HALF_WRITTEN = {
+    ".dvc/tmp/rwlock": "Unable to read RWLock-file",
+    "dvc.lock": r"dvc\.lock'? (validation failed|is invalid)|dvc\.lock'?.*corrupted",
+}
 DISK_MB = 2000
 LONG_S = 300  # a guard against hangs
 
@@ -259,7 +264,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
     moments = random.Random(given.seed)
     counts: Counter[tuple[str, str]] = Counter()
-    resumed = trained = finished = unlocked = 0
+    mended: Counter[str] = Counter()
+    resumed = trained = finished = 0
     with workplace() as (place, disk):
         reference, clone = place / "reference", place / "clone"
         make_clone(reference)
@@ -275,11 +281,10 @@ def main() -> None:
                 check(run, kind, clone, reference)
                 print(f"{stage}: {kind}, status {run.process.returncode}", flush=True)
             status = run.process.wait(LONG_S)
-            if (
-                not interrupted and "Unable to read RWLock-file" in run.text()
-            ):  # DVC does not write it whole or not at all
-                remove(clone / ".dvc/tmp/rwlock")
-                unlocked += 1
+            broken = [name for name, said in HALF_WRITTEN.items() if not interrupted and re.search(said, run.text())]
+            if status and broken:
+                remove(clone / broken[0])
+                mended[broken[0]] += 1
                 continue
             resumed += sum(int(epochs) for epochs in re.findall(r"going on after epoch (\d+)", run.text()))
             trained += len(re.findall(rf"epoch \d+/{EPOCHS}  train loss", run.text()))
@@ -296,7 +301,8 @@ def main() -> None:
     if not disk:
         print("no disk was filled: that takes root on Linux")
     print(f"{resumed} epochs were taken up from a checkpoint, {trained - finished * EPOCHS} were done twice")
-    print(f"{unlocked} times .dvc/tmp/rwlock, which DVC had half written, had to be removed")
+    for name in HALF_WRITTEN:
+        print(f"{mended[name]} times {name}, which DVC had half written, had to be removed")
     print(f"{finished} times the pipeline came to its end, each time with the untouched run's {len(expected)} outputs")
 
 
