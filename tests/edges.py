@@ -230,6 +230,8 @@ def own_data(place: Place) -> None:
     own = {path: found for path, found in place.before.items() if path.startswith(("data/prepared/", "data/model/"))}
     expect(own.items() <= hashes(place.home).items(), "the same images from a folder gave another model")
     expect_nothing_to_do(place.home, "dvc exp apply own")
+    git(place.home, "checkout", "--quiet", "--force", "main")
+    expect_nothing_to_do(place.home, "git checkout after other data")  # `source` writes its own output back
     shutil.rmtree(place.home / "mine")
     put_back(place)
     dvc(place.home, "exp", "remove", "own")
