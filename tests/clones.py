@@ -18,10 +18,16 @@ SMALL = {
 }
 
 
-def make_small(folder: Path) -> None:
+def environment(**changes: str) -> dict[str, str]:
+    """The environment in which `python` is this one, with changes: DVC runs a stage with what comes first on PATH."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "NO_ALBUMENTATIONS_UPDATE": "1", **changes}
+
+
+def make_small(folder: Path, *, epochs: int = 1) -> None:
     """Change params.yaml so that the pipeline runs in a minute, and give git a name to commit with."""
     values = yaml.safe_load((folder / "params.yaml").read_text())
-    values["epochs"] = 1
+    values["epochs"] = epochs
     for section, changes in SMALL.items():
         values[section].update(changes)
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
@@ -34,7 +40,7 @@ def dvc(folder: Path, *arguments: str, fails: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=folder,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=900,

@@ -19,6 +19,7 @@ from conftest import ROOT, run_script, write_params, write_prepared
 from fuzzing import OUTCOMES, contents
 from nuclei import files
 from nuclei.records import COLUMNS, UNLABELLED_COLUMNS
+from test_images import with_tags
 
 ROOM_MB = 100  # that a file may take to be refused, where unpacked it has hundreds of MB
 
@@ -44,13 +45,7 @@ def tiff(**values: int) -> bytes:
     """A TIFF of 10 x 10 pixels in one tile, whose tags of these names say something else."""
     file = io.BytesIO()
     tifffile.imwrite(file, np.zeros((10, 10), np.uint8), tile=(16, 16), compression="zlib")
-    changed = bytearray(file.getvalue())
-    (start,) = struct.unpack_from("<I", changed, 4)
-    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", changed, start)[0], 12):
-        name = tifffile.TIFF.TAGS.get(struct.unpack_from("<H", changed, entry)[0])
-        if name in values:
-            struct.pack_into("<HII", changed, entry + 2, 4, 1, values[name])
-    return bytes(changed)
+    return with_tags(file.getvalue(), **values)
 
 
 GOOD = {"a/images/a.png": png(np.zeros((9, 9, 3), np.uint8)), "a/masks/1.png": png(np.eye(9, dtype=np.uint8))}

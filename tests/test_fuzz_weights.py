@@ -8,7 +8,7 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,10 @@ from torch import Tensor, nn
 from fuzzing import cases, damaged, judge, refused, taken
 from nuclei.checkpoint import Checkpoint
 from nuclei.model import load_state, read_weights
-from nuclei.segmenter import Segmenter, Settings, make_net, segment_cell_image
+from nuclei.segmenter import Segmenter, make_net, segment_cell_image
+from test_model import SETTINGS
 
-SETTINGS = Settings(
-    arch="Unet",
-    encoder_name="resnet18",
-    instances="distance",
-    normalise_low=1.0,
-    normalise_high=99.8,
-    tile_px=64,
-    tile_overlap_px=8,
-    flips=False,
-    foreground=0.5,
-    seed=0.5,
-    min_area_px=10,
-)
+SMALL = replace(SETTINGS, encoder_name="resnet18", tile_px=64, tile_overlap_px=8)
 ODD = st.sampled_from(
     [None, True, "", "x", "1", -1, 0, 0.5, 31, 32, 100, 200, 1e308, 2**64, 10**400, float("nan"), float("inf"), [], {}]
 )
@@ -211,13 +200,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small model that was never trained."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    Segmenter(make_net("Unet", "resnet18", "distance"), SETTINGS).save(folder)
+    Segmenter(make_net("Unet", "resnet18", "distance"), SMALL).save(folder)
     return folder
 
 
 @pytest.fixture(scope="module")
 def segmenter(model: Path) -> Segmenter:
-    (model / "model.json").write_text(json.dumps(asdict(SETTINGS)))
+    (model / "model.json").write_text(json.dumps(asdict(SMALL)))
     return Segmenter.load(model, device="cpu")
 
 
@@ -227,14 +216,14 @@ def labels_an_image(segmenter: Segmenter) -> None:
 
 
 @cases(12)
-@given(changes=st.dictionaries(st.sampled_from([*asdict(SETTINGS), "more"]), ODD, min_size=1, max_size=2))
+@given(changes=st.dictionaries(st.sampled_from([*asdict(SMALL), "more"]), ODD, min_size=1, max_size=2))
 def test_settings_with_odd_values_are_refused_or_can_be_used(model: Path, changes: dict[str, object]) -> None:
-    (model / "model.json").write_text(json.dumps(asdict(SETTINGS) | changes))
+    (model / "model.json").write_text(json.dumps(asdict(SMALL) | changes))
     judge("models", lambda: Segmenter.load(model, device="cpu"), labels_an_image)
 
 
 @cases(12)
-@given(content=damaged(json.dumps(asdict(SETTINGS), indent=2).encode()))
+@given(content=damaged(json.dumps(asdict(SMALL), indent=2).encode()))
 def test_damaged_settings_are_refused_or_can_be_used(model: Path, content: bytes) -> None:
     (model / "model.json").write_bytes(content)
     judge("models", lambda: Segmenter.load(model, device="cpu"), labels_an_image)
@@ -245,7 +234,7 @@ def test_damaged_settings_are_refused_or_can_be_used(model: Path, content: bytes
     [{"tile_overlap_px": 33}, {"tile_overlap_px": 64}, {"tile_overlap_px": 100}, {"normalise_low": 99.9}],
 )
 def test_settings_that_contradict_each_other_are_refused(model: Path, changes: dict[str, object]) -> None:
-    (model / "model.json").write_text(json.dumps(asdict(SETTINGS) | changes))
+    (model / "model.json").write_text(json.dumps(asdict(SMALL) | changes))
     refused("models", lambda: Segmenter.load(model, device="cpu"))
 
 

@@ -20,6 +20,7 @@ import torch
 from conftest import ROOT, run_script, write_params
 from nuclei import files, images, packing, simulate
 from nuclei.checkpoint import Checkpoint
+from test_compare import git
 
 resource = pytest.importorskip("resource", reason="signals and limits of Unix")
 
@@ -263,11 +264,6 @@ def killed_once(tmp_path: Path) -> Path:
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "A stage")
     return folder
-
-
-def git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -24,6 +24,8 @@ from typing import Any
 
 import yaml
 
+from clones import environment
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA_STAGES = ("source", "fetch", "prepare", "split")  # the same bits on any number of cores
 METRICS = ("dice", "iou", "map", "ap50", "auc")
@@ -39,14 +41,12 @@ def outputs(folder: Path, stages: Sequence[str] = ()) -> dict[str, str]:
 def run(folder: Path, hash_seed: str, *, target: str = "", one_core: bool = False) -> None:
     """Clone the last commit into `folder` and run every stage there, or those as far as `target`."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "PYTHONHASHSEED": hash_seed}
     command = [sys.executable, "-m", "dvc", "repro", "--force", "--quiet", *([target] if target else [])]
     cores = os.sched_getaffinity(0) if one_core else set()
     if one_core:
         os.sched_setaffinity(0, {min(cores)})  # the commands that this one starts inherit it
     try:
-        subprocess.run(command, cwd=folder, env=environment, check=True)
+        subprocess.run(command, cwd=folder, env=environment(PYTHONHASHSEED=hash_seed), check=True)
     finally:
         if one_core:
             os.sched_setaffinity(0, cores)

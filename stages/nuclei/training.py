@@ -147,12 +147,12 @@ class Training:
         cv2.setNumThreads(1)
         return ahead(loaded)
 
-    def _check(self, loss: float, problem: str) -> None:
-        """Raise InputError where a loss is lost."""
-        if not math.isfinite(loss):
+    def _check(self, value: float, problem: str) -> None:
+        """Raise InputError where a loss, or the norm of a gradient, is no number any more."""
+        if not math.isfinite(value):
             raise InputError(
                 problem,
-                got=loss,
+                got=value,
                 fix=f"lower train.learning_rate ({self.train.learning_rate}) or train.gradient_clip "
                 f"({self.train.gradient_clip}), or set train.precision to 32-true; nothing was overwritten",
             )

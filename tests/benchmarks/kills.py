@@ -34,8 +34,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from clones import environment, make_small
 from nuclei.files import remove
-from test_pipeline import SMALL
 from verify import ROOT, differing, outputs
 
 EPOCHS = 4
@@ -63,13 +63,12 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.said = folder.parent / "said.txt"
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         places = {"DVC_SITE_CACHE_DIR": str(folder.parent / "site"), "TMPDIR": str(folder.parent)}
         with self.said.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dvc", "repro"],
                 cwd=folder,
-                env={**os.environ, **places, "PATH": path, "NO_ALBUMENTATIONS_UPDATE": "1"},
+                env=environment(**places),
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -117,11 +116,7 @@ class Run:
 def make_clone(folder: Path) -> None:
     """Clone the last commit, with small parameters and none of the outputs that git holds."""
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
-    values["epochs"] = EPOCHS
-    for section, changes in SMALL.items():
-        values[section].update(changes)
-    (folder / "params.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    make_small(folder, epochs=EPOCHS)
     for name, (before, after) in WORKERS.items():
         code = (folder / name).read_text(encoding="utf-8")
         assert code.count(before) == 1, f"{name} holds {before!r} no more"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -12,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from clones import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_S = 0.5  # between two looks at the memory
@@ -34,13 +37,11 @@ class Ran:
 
 def ran(command: Sequence[str | Path], cwd: Path, *, may_fail: bool = False) -> Ran:
     """Run a command to its end, or raise RuntimeError with what it printed where it fails and may not."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "NO_ALBUMENTATIONS_UPDATE": "1"}
     start = time.perf_counter()
     process = subprocess.Popen(
         [str(word) for word in command],
         cwd=cwd,
-        env=environment,
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
