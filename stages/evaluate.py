@@ -1,6 +1,6 @@
-"""Predict the validation and test images at full resolution, then score the files that were written. Tunes nothing.
+"""Predict validation and test images at full resolution, then score the files that were written. Tunes nothing.
 
-Reads:      data/model, data/prepared, the val and test rows of data/split.csv
+Reads:      data/model, data/prepared, the rows of data/split.csv in the parts that the parameters name
 Writes:     data/predictions (scores/, labels/), reports/metrics.json, metrics_ci.json, per_image.csv, by_group.csv,
             classification_report.csv, confusion.csv, roc.csv, precision_recall.csv, ap.csv, calibration.csv
 Parameters: seed, evaluate
@@ -30,7 +30,7 @@ def main() -> None:
     params = load()
     keep_freed_memory()
     segmenter = Segmenter.load(MODEL, device=params.evaluate.device)
-    records = [record for part in ("val", "test") for record in read_part(PREPARED, SPLIT, part)]
+    records = [record for part in params.evaluate.parts for record in read_part(PREPARED, SPLIT, part)]
     with files.replacing(PREDICTIONS) as folder:
         for record in track(records, what="predict", total=len(records)):
             maps = segmenter.maps(read_rgb(image_path(PREPARED, record.id)))
@@ -40,6 +40,7 @@ def main() -> None:
         prepared=PREPARED,
         predictions=PREDICTIONS,
         split=SPLIT,
+        parts=params.evaluate.parts,
         reports=REPORTS,
         seed=params.seed,
         resamples=params.evaluate.bootstrap_resamples,

@@ -27,14 +27,17 @@ class Echo(nn.Module):
         return image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None] + self.nothing
 
 
-def predict(rgb: np.ndarray, tile_px: int = 64, overlap_px: int = 16, flips: bool = False) -> np.ndarray:
+def predict(
+    rgb: np.ndarray, tile_px: int = 64, overlap_px: int = 16, flips: bool = False, zooms: tuple[float, ...] = (1.0,)
+) -> np.ndarray:
     return predict_maps(
-        Echo(),
+        Echo(),  # type: ignore[arg-type]
         rgb,
         tile_px=tile_px,
         overlap_px=overlap_px,
         flips=flips,
-        precision=torch.float32,  # type: ignore[arg-type]
+        zooms=zooms,
+        precision=torch.float32,
     )
 
 
@@ -62,5 +65,26 @@ def test_flips_average_what_the_network_says_of_each_view() -> None:
             return torch.linspace(0, 1, image.shape[3]).expand(1, 1, *image.shape[2:]) + self.nothing
 
     rgb = np.zeros((64, 96, 3), np.uint8)
-    maps = predict_maps(Ramp(), rgb, tile_px=256, overlap_px=0, flips=True, precision=torch.float32)  # type: ignore[arg-type]
+    maps = predict_maps(Ramp(), rgb, tile_px=256, overlap_px=0, flips=True, zooms=(1.0,), precision=torch.float32)  # type: ignore[arg-type]
     np.testing.assert_allclose(maps, 0.5, atol=1e-6)  # a ramp and its mirror image
+
+
+def test_enlarged_views_are_averaged_in_their_place() -> None:
+    seen = []
+
+    class Watched(Echo):
+        def predict(self, image: Tensor) -> Tensor:
+            seen.append(tuple(image.shape[2:]))
+            return super().predict(image)
+
+    rows, cols = np.indices((70, 90))
+    disc = np.exp(-((rows - 20) ** 2 + (cols - 61) ** 2) / 60)
+    rgb = np.repeat(np.rint(255 * disc).astype(np.uint8)[..., None], 3, axis=2)
+    views = {"tile_px": 256, "overlap_px": 0, "flips": False, "precision": torch.float32}
+    maps = predict_maps(Watched(), rgb, zooms=(1.0, 2.0, 0.5), **views)  # type: ignore[arg-type]
+    assert seen == [(96, 96), (160, 192), (64, 64)]  # each up to a multiple of 32
+    assert maps.shape == (3, 70, 90)
+    assert maps.dtype == np.float32
+    np.testing.assert_allclose(maps[0], disc, atol=0.05)  # a shift by half a pixel would be 0.08
+    alone = [predict_maps(Echo(), rgb, zooms=(zoom,), **views) for zoom in (1.0, 2.0, 0.5)]  # type: ignore[arg-type]
+    np.testing.assert_allclose(maps, np.mean(alone, axis=0), atol=1e-6)

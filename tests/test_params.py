@@ -97,6 +97,9 @@ def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path
         (("train", "normalise_low"), 99.9, "train.normalise_low"),
         (("train", "tile_overlap_px"), 600, "train.tile_overlap_px"),
         (("train", "crop_px"), 100, "multiple of 32"),
+        (("evaluate", "parts"), ["val", "val"], "name each part once"),
+        (("evaluate", "parts"), [], "at least 1 item"),
+        (("evaluate", "parts"), ["train"], "'val' or 'test'"),
     ],
 )
 def test_values_that_are_wrong_together_are_refused(

@@ -55,7 +55,7 @@ def score(folder: Path, reports: str = "reports", **changes: Any) -> Path:
         predictions=folder / "predictions",
         split=folder / "split.csv",
         reports=folder / reports,
-        **{"seed": 0, "resamples": 200, "workers": 1} | changes,
+        **{"seed": 0, "resamples": 200, "workers": 1, "parts": ("val", "test")} | changes,
     )
     return folder / reports
 
@@ -116,6 +116,17 @@ def test_the_metrics_of_hand_drawn_images_are_known(folder: Path) -> None:
     # a: 5 of 6 nucleus pixels lie above all others, 1 ties; c: its 4 lie above one of 2 others and tie with one
     assert val["auc_mean"] == pytest.approx((5.5 / 6 + 1.5 / 2) / 2, abs=10**-DIGITS)
     assert val["average_precision_mean"] == pytest.approx((5 / 6 + 6 / 10 / 6 + 4 / 5) / 2, abs=10**-DIGITS)
+
+
+def test_a_part_that_is_not_asked_for_is_not_read(folder: Path) -> None:
+    both = json.loads((score(folder) / "metrics.json").read_text())
+    for kind in ("labels", "scores"):
+        for name in "de":
+            next((folder / "predictions" / kind).glob(f"{name}.*")).unlink()
+    alone = score(folder, "alone", parts=("val",))
+    assert json.loads((alone / "metrics.json").read_text()) == {"val": both["val"]}
+    assert list(json.loads((alone / "metrics_ci.json").read_text())) == ["val"]
+    assert {row["part"] for path in alone.glob("*.csv") for row in rows(alone, path.stem)} == {"val"}
 
 
 def test_the_parts_are_scored_apart(folder: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from committed import git, report
 from conftest import ROOT
-from test_compare import git, report
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 CI = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -63,6 +63,9 @@ DARK: dict[str, Any] = {
 }
 
 
+Shown = TypeVar("Shown")
+
+
 @dataclass(frozen=True)
 class Picture:
     """A drawn figure: its file name without ending, its title, what it shows in words, its PNG and the PNG's size."""
@@ -88,12 +91,12 @@ def draw(reports: Reports, *, dpi: int, dark: bool = False) -> Iterator[Picture]
         yield render(figure, reports, dpi=dpi, dark=dark)
 
 
-def render(figure: Callable[[Reports], Drawing], reports: Reports, *, dpi: int, dark: bool = False) -> Picture:
-    """Draw one of FIGURES in this project's style, on white or on a dark page."""
+def render(figure: Callable[[Shown], Drawing], shown: Shown, *, dpi: int, dark: bool = False) -> Picture:
+    """Draw one of FIGURES, or another that returns a Drawing, in this project's style, on white or on a dark page."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_style(DARK if dark else LIGHT))
-        drawing = figure(reports)
+        drawing = figure(shown)
         buffer = io.BytesIO()
         # optimised, a PNG is a tenth smaller: it is kept in git
         drawing.figure.savefig(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,7 +20,14 @@ FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 
 @torch.inference_mode()
 def predict_maps(
-    net: NucleusNet, rgb: NDArray[np.uint8], *, tile_px: int, overlap_px: int, flips: bool, precision: torch.dtype
+    net: NucleusNet,
+    rgb: NDArray[np.uint8],
+    *,
+    tile_px: int,
+    overlap_px: int,
+    flips: bool,
+    zooms: Sequence[float],
+    precision: torch.dtype,
 ) -> NDArray[np.float32]:
     """Run the network over an image and return probabilities and maps at its full resolution.
 
@@ -31,11 +39,45 @@ def predict_maps(
         rgb: (H, W, 3) uint8, stretched.
         tile_px, overlap_px: side and overlap of the tiles, in pixels; `tile_px` a multiple of 32.
         flips: average over the image, its two mirror images and the half turn.
+        zooms: average over the image enlarged by each of these: 1 as it is, above 1 for small nuclei.
         precision: torch.float32, or the type of autocast.
 
     Returns:
         (1 + C, H, W) float32: the foreground's probability, then the second head's activated maps.
     """
+    size = rgb.shape[:2]
+    mean = np.zeros((), np.float32)
+    for zoom in zooms:
+        maps = _predict_image(net, _zoomed(rgb, zoom), tile_px, overlap_px, flips=flips, precision=precision)
+        mean = mean + _resized(maps, size) / np.float32(len(zooms))
+    return mean
+
+
+def _zoomed(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
+    height, width = (max(round(side * zoom), 1) for side in rgb.shape[:2])
+    if (height, width) == rgb.shape[:2]:
+        return rgb
+    return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA)  # type: ignore[return-value]
+
+
+def _resized(maps: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    """(C, H, W) at another height and width: the mean of what falls on a pixel, or linear between pixels."""
+    height, width = size
+    if maps.shape[1:] == (height, width):
+        return maps
+    way = cv2.INTER_AREA if maps.shape[1] > height else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(channel, (width, height), interpolation=way) for channel in maps])
+
+
+def _predict_image(
+    net: NucleusNet,
+    rgb: NDArray[np.uint8],
+    tile_px: int,
+    overlap_px: int,
+    *,
+    flips: bool,
+    precision: torch.dtype,
+) -> NDArray[np.float32]:
     height, width = rgb.shape[:2]
     device = next(net.parameters()).device
     image = to_tensor(rgb)

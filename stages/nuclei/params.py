@@ -27,12 +27,20 @@ def _multiple_of_32(value: int) -> int:
     return value
 
 
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("should name each part once")
+    return values
+
+
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Percentile = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(gt=0)]
+Zooms = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=32), AfterValidator(_multiple_of_32)]
+Parts = Annotated[tuple[Literal["val", "test"], ...], Field(min_length=1), AfterValidator(_each_once)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 Thresholds = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)]
@@ -100,6 +108,7 @@ class Train:
     tile_px: Side
     tile_overlap_px: Annotated[int, Field(ge=0)]
     flips: bool
+    zooms: Zooms
     search_foreground: Thresholds
     search_seed: Thresholds
     search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
@@ -109,6 +118,7 @@ class Train:
 
 @dataclass(frozen=True, config=CONFIG)
 class Evaluate:
+    parts: Parts
     device: Device
     bootstrap_resamples: Annotated[int, Field(ge=100)]
 

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,17 @@ class Snapshot:
         metrics: of each part.
         parameters: every leaf of params.yaml by its dotted name, as JSON.
         images: of each part, the ids and the numeric columns of their rows in the per-image table.
+        modalities: of each part, those of its images, in the same order; empty text where the table has none.
+        started: the parameters of the commit that a DVC experiment started from, or of the one before; None where
+            there is none.
     """
 
     name: str
     metrics: Mapping[str, Mapping[str, Number]]
     parameters: Mapping[str, str]
     images: Mapping[str, tuple[list[str], Columns]]
+    modalities: Mapping[str, list[str]]
+    started: Mapping[str, str] | None = None
 
 
 def read_revision(revision: str, folder: Path) -> Snapshot:
@@ -54,7 +59,11 @@ def read_revision(revision: str, folder: Path) -> Snapshot:
             raise InputError(f"the revision {revision} has no {path}", file=path, got=commit[:9], fix=fix)
         return shown.stdout.decode("utf-8", errors="replace")
 
-    return _snapshot(f"{revision} ({commit[:9]})", text)
+    snapshot = _snapshot(f"{revision} ({commit[:9]})", text)
+    before = _git(folder, "show", f"{commit}^:./{PARAMS}")
+    if before.returncode:
+        return snapshot
+    return replace(snapshot, started=_parameters(before.stdout.decode("utf-8", errors="replace"), snapshot.name))
 
 
 def read_working_tree(folder: Path) -> Snapshot:
@@ -123,19 +132,23 @@ def _snapshot(name: str, text: Any) -> Snapshot:
             raise ValueError("a metric is not a number")
     except (AttributeError, ValueError) as error:
         raise InputError("the metrics can not be read", file=where(METRICS), got=error) from None
-    try:
-        parameters = yaml.safe_load(text(PARAMS))
-    except yaml.YAMLError as error:
-        raise InputError("the parameters are not valid YAML", file=where(PARAMS), got=error) from None
     rows, columns = aggregate.numbers(text(PER_IMAGE), where(PER_IMAGE))
-    images = {}
+    images, modalities = {}, {}
     parts = np.array([row["part"] for row in rows])
     for part in dict.fromkeys(parts.tolist()):
         ids = [row["id"] for row in rows if row["part"] == part]
         if len(set(ids)) < len(ids):
             raise InputError("an image stands twice in the per-image table", file=where(PER_IMAGE), got=part)
         images[part] = ids, aggregate.chosen(columns, parts == part)
-    return Snapshot(name, metrics, _leaves(parameters), images)
+        modalities[part] = [row.get("modality") or "" for row in rows if row["part"] == part]
+    return Snapshot(name, metrics, _parameters(text(PARAMS), name), images, modalities)
+
+
+def _parameters(text: str, name: str) -> dict[str, str]:
+    try:
+        return _leaves(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InputError("the parameters are not valid YAML", file=f"{PARAMS} of {name}", got=error) from None
 
 
 def _leaves(value: object, prefix: str = "") -> dict[str, str]:

@@ -45,7 +45,6 @@ from nuclei.parallel import ordered_map
 from nuclei.progress import track
 from nuclei.records import MODALITIES, Record, label_path, read_part, score_path
 
-PARTS = ("val", "test")
 FEW_PX = 2 * 10**8  # are scored sooner than worker processes have started
 RESCORE = "run `dvc repro evaluate`, which predicts and scores them all"
 GROUP_COLUMNS = [
@@ -97,17 +96,19 @@ def score_folder(
     prepared: Path,
     predictions: Path,
     split: Path,
+    parts: Sequence[str],
     reports: Path,
     seed: int,
     resamples: int,
     workers: int | None = None,
 ) -> None:
-    """Score the val and test images of a split and write the reports; the number of workers changes no byte.
+    """Score the images of some parts of a split and write the reports; the number of workers changes no byte.
 
     Args:
         prepared: with labels/ and index.csv, the truth.
-        predictions: with labels/ and scores/ of every val and test image.
+        predictions: with labels/ and scores/ of every image of the parts.
         split: the split.csv.
+        parts: val, test or both.
         reports: gets metrics.json, metrics_ci.json, per_image.csv, by_group.csv, classification_report.csv,
             confusion.csv, roc.csv, precision_recall.csv, ap.csv and calibration.csv.
         seed, resamples: of the bootstrap.
@@ -116,7 +117,7 @@ def score_folder(
     Raises:
         InputError: a part has no image, or a truth or prediction is missing, unreadable or of the wrong shape.
     """
-    records = {part: read_part(prepared, split, part) for part in PARTS}
+    records = {part: read_part(prepared, split, part) for part in parts}
     for part, found in records.items():
         if not found:
             fix = f"change split.{part}_fraction or the list in params.yaml"

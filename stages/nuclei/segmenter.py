@@ -19,7 +19,7 @@ from nuclei.inference import predict_maps
 from nuclei.instances import TARGETS, Thresholds, label
 from nuclei.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.normalisation import stretch
-from nuclei.params import CONFIG, Percentile, Precision, Probability, Side, checked
+from nuclei.params import CONFIG, Percentile, Precision, Probability, Side, Zooms, checked
 
 FOLDER = Path("data/model")
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
@@ -43,6 +43,7 @@ class Settings:
     seed: Probability
     min_area_px: Annotated[int, Field(ge=0)]
     precision: Precision = "auto"
+    zooms: Zooms = (1.0,)
 
     @property
     def thresholds(self) -> Thresholds:
@@ -113,6 +114,7 @@ class Segmenter:
             tile_px=settings.tile_px,
             overlap_px=settings.tile_overlap_px,
             flips=settings.flips,
+            zooms=settings.zooms,
             precision=self.dtype,
         )
 

@@ -91,7 +91,7 @@ class Training:
             row = {
                 "epoch": epoch,
                 "train_loss": float(np.mean(losses)),
-                **validate(self._segmenter(replace(self.settings, flips=False)), validation, self),
+                **validate(self._segmenter(replace(self.settings, flips=False, zooms=(1.0,))), validation, self),
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
             self._check(row["val_loss"], f"the loss on the validation images is no longer finite: epoch {epoch}")
