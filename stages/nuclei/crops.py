@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ class Crops(Dataset[Crop]):
 
     def __init__(self, records: Sequence[Record], folder: str | Path, train: Train, *, epochs: int, seed: int) -> None:
         self.records, self.folder, self.train, self.seed = list(records), Path(folder), train, seed
-        self.per_epoch = train.crops_per_epoch or len(self.records)
+        batches = math.ceil(train.crops_per_image * len(self.records) / train.batch_size)
+        self.per_epoch = batches * train.batch_size  # a smaller last batch would disturb batch normalisation
         self.epochs = epochs
         self.target = TARGETS.get(train.instances)
         self.augment = augmentation(train.augment, train.crop_px)

@@ -88,7 +88,7 @@ class Train:
     encoder_weights: str | None
     instances: Literal["none", "border", "distance"]
     crop_px: Side
-    crops_per_epoch: Count | None
+    crops_per_image: Count
     batch_size: Count
     keep_images_mb: Annotated[int, Field(ge=0)]
     size_exponent: NotNegative

@@ -51,7 +51,7 @@ class Training:
         self, net: NucleusNet, crops: Crops, settings: Settings, train: Train, fabric: Fabric, checkpoint: Checkpoint
     ) -> None:
         self.crops, self.settings, self.train, self.fabric, self.checkpoint = crops, settings, train, fabric, checkpoint
-        self.steps_per_epoch = math.ceil(crops.per_epoch / train.batch_size)
+        self.steps_per_epoch = crops.per_epoch // train.batch_size
         net = net.to(memory_format=torch.channels_last)
         optimizer = _optimizer(net, train, fused=fabric.device.type == "cpu")
         self.schedule = _schedule(optimizer, train, self.steps_per_epoch * crops.epochs)
@@ -132,9 +132,7 @@ class Training:
         """All batches from epoch `first`, counted from 0, to the last; none holds crops of two epochs."""
         per_epoch, size = self.crops.per_epoch, self.train.batch_size
         batches = [
-            list(range(epoch * per_epoch + start, epoch * per_epoch + min(start + size, per_epoch)))
-            for epoch in range(first, self.crops.epochs)
-            for start in range(0, per_epoch, size)
+            list(range(start, start + size)) for start in range(first * per_epoch, self.crops.epochs * per_epoch, size)
         ]
         on_cpu = self.fabric.device.type == "cpu"
         workers = 0 if on_cpu else min(cores(), 16)
