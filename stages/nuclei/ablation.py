@@ -86,6 +86,11 @@ def _assigned(values: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _short(change: str) -> str:
+    """The parameters without their sections, as a drawing has room for."""
+    return " ".join(word[word.rfind(".", 0, word.index("=")) + 1 :] for word in change.split())
+
+
 def draw(rows: Sequence[Row]) -> Drawing:
     """The differences of `tabulate` with their intervals, one line an experiment, from the largest loss of mAP up."""
     recipe, *others = rows
@@ -103,10 +108,10 @@ def draw(rows: Sequence[Row]) -> Drawing:
             axes.plot(value, place, "o", color=colour, markerfacecolor=colour if shows else "none", markersize=6.5)
             said.append(f"{title} {value:+.3f} [{low:+.3f}, {high:+.3f}] with {row['change']}")
         axes.axvline(0, color="C3", linewidth=1.2, zorder=1)
-        axes.set_xlabel(f"{title} less that of the recipe, {recipe[metric]:.3f}")
+        axes.set_xlabel(f"{title} minus the recipe's {recipe[metric]:.3f}")
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         if not column:
-            axes.set_yticks(range(len(others)), [row["change"] for row in others])
+            axes.set_yticks(range(len(others)), [_short(row["change"]) for row in others])
             axes.set_ylim(len(others) - 0.5, -0.5)
     return Drawing("What each ingredient is worth", f"Change one thing: {'; '.join(said)}.", figure)
