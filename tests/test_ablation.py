@@ -86,6 +86,15 @@ def test_what_can_not_be_set_against_the_recipe_is_an_error(repository: Path) ->
         ablation.tabulate(recipe, [same], "test")
 
 
+def test_a_broken_start_is_no_reason_to_refuse_an_experiment(repository: Path) -> None:
+    git(repository, "checkout", "-q", "recipe")
+    (repository / "params.yaml").write_text("epochs: [")
+    git(repository, "commit", "-q", "-a", "-m", "broken")
+    report(repository, epochs=3, train=TRAIN)
+    git(repository, "commit", "-q", "-a", "-m", "mended")
+    assert read_revision("HEAD", repository).started is None
+
+
 def test_the_script_writes_both_files_or_none(repository: Path) -> None:
     def run(*names: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, ROOT / "stages/ablation.py", *names, "-o", "."]

@@ -33,7 +33,7 @@ class Snapshot:
         images: of each part, the ids and the numeric columns of their rows in the per-image table.
         modalities: of each part, those of its images, in the same order; empty text where the table has none.
         started: the parameters of the commit that a DVC experiment started from, or of the one before; None where
-            there is none.
+            none can be read.
     """
 
     name: str
@@ -61,9 +61,11 @@ def read_revision(revision: str, folder: Path) -> Snapshot:
 
     snapshot = _snapshot(f"{revision} ({commit[:9]})", text)
     before = _git(folder, "show", f"{commit}^:./{PARAMS}")
-    if before.returncode:
-        return snapshot
-    return replace(snapshot, started=_parameters(before.stdout.decode("utf-8", errors="replace"), snapshot.name))
+    try:
+        started = None if before.returncode else _parameters(before.stdout.decode("utf-8", errors="replace"), "")
+    except InputError:  # of another revision than the one asked for
+        started = None
+    return replace(snapshot, started=started)
 
 
 def read_working_tree(folder: Path) -> Snapshot:
