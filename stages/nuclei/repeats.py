@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from nuclei import aggregate
+from nuclei.aggregate import DIGITS
+from nuclei.comparison import COUNTS
 from nuclei.errors import InputError
 from nuclei.revisions import Snapshot
 
 COLUMNS = ["part", "modality", "images", "metric", "mean", "std"]
-COUNTS = ("images", "nuclei")  # in metrics.json, but no scores
 ALL = "all"
 
 Row = dict[str, Any]
@@ -39,7 +40,7 @@ def spread(runs: Sequence[Snapshot]) -> list[Row]:
             for metric in scores[0]:
                 values = np.array([np.nan if of[metric] is None else of[metric] for of in scores], np.float64)
                 cells = dict(zip(seeds, values, strict=True)) | {"mean": values.mean(), "std": values.std(ddof=1)}
-                known = {name: "" if np.isnan(value) else round(float(value), 6) for name, value in cells.items()}
+                known = {name: "" if np.isnan(value) else round(float(value), DIGITS) for name, value in cells.items()}
                 head = {"part": part, "modality": modality, "images": int(where.sum()), "metric": metric}
                 rows.append({**head, **known})
     return rows
