@@ -39,10 +39,15 @@ def main() -> None:
     parser.add_argument("image", nargs="+", type=Path, help="image files, or folders of them")
     parser.add_argument("-o", "--out", type=Path, required=True, help="the folder to write to")
     parser.add_argument("--model", type=Path, default=Path("data/model"), help="the folder of a trained model")
+    parser.add_argument(
+        "--diameter", type=float, metavar="PX", help="usual diameter of the nuclei in pixels (measured in each image)"
+    )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     arguments = parser.parse_args()
     images = find_images(arguments.image)
     check_out(arguments.out)
+    if arguments.diameter is not None and not 1 <= arguments.diameter <= 1000:
+        raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
 
     # torch takes seconds to import: a wrong path is reported before
     from nuclei import files
@@ -52,11 +57,14 @@ def main() -> None:
 
     keep_freed_memory()
     segmenter = Segmenter.load(arguments.model, device=arguments.device)
+    if arguments.diameter is not None and segmenter.settings.diameter_px is None:
+        fix = "leave --diameter out, or train with train.diameter_px"
+        raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
     rows: list[dict[str, object]] = []
     failed: list[str] = []
     for image in track(images, what="segment", total=len(images)):
         try:
-            rows += segment_file(segmenter, image, arguments.out)
+            rows += segment_file(segmenter, image, arguments.out, arguments.diameter)
         except InputError as error:
             failed.append(str(error))
     files.write_rows(arguments.out / "nuclei.csv", ["image", *TABLE.values()], rows)
@@ -110,8 +118,11 @@ def check_out(out: Path) -> None:
             return
 
 
-def segment_file(segmenter: Segmenter, path: Path, out: Path) -> list[dict[str, object]]:
-    """Write the label map and the overlay of one image; return a row for each of its nuclei."""
+def segment_file(segmenter: Segmenter, path: Path, out: Path, diameter_px: float | None) -> list[dict[str, object]]:
+    """Write the label map and the overlay of one image; return a row for each of its nuclei.
+
+    `diameter_px`: of these, None to have it measured.
+    """
     import cv2
     from skimage.measure import regionprops_table
 
@@ -119,7 +130,7 @@ def segment_file(segmenter: Segmenter, path: Path, out: Path) -> list[dict[str, 
     from nuclei.overlays import overlay
 
     rgb = read_rgb(path, name=str(path))
-    labels = segmenter.segment(rgb)
+    labels = segmenter.segment(rgb, diameter_px)
     write_labels(out / f"{path.stem}{RESULTS[0]}", labels)
     write_rgb(out / f"{path.stem}{RESULTS[1]}", overlay(rgb, labels))
     properties = [name.removesuffix("-0") for name in TABLE if not name.endswith("-1")]

@@ -96,7 +96,7 @@ def first_settings(params: Params) -> Settings:
         tile_px=train.tile_px,
         tile_overlap_px=train.tile_overlap_px,
         flips=train.flips,
-        zooms=train.zooms,
+        diameter_px=train.diameter_px,
         foreground=0.5,
         seed=0.5,
         min_area_px=0,

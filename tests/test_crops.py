@@ -16,9 +16,11 @@ from skimage.measure import label as connected
 from conftest import write_params, write_prepared
 from nuclei.augment import augmentation, window_px
 from nuclei.crops import Crops, draw, image_weights
+from nuclei.images import read_labels
 from nuclei.instances import TARGETS, loss_weight, relabel
 from nuclei.params import Augment, Params
-from nuclei.records import Record
+from nuclei.records import Record, label_path
+from nuclei.sizing import diameter
 
 ALL_ON = Augment(scale=0.4, rotate=1, elastic=1, gray=0.5, invert=0.5, shuffle=0.5, blur=1, noise=1, light=1)
 
@@ -56,9 +58,10 @@ def test_images_are_kept_in_memory_up_to_the_limit_and_change_no_crop(
     drawn = {all_kept.records[number].id for epoch in range(3) for number in draw(all_kept.weights, 5, 7, epoch)}
     assert set(all_kept.kept) == drawn
     assert not none_kept.kept
-    some_kept = make(prepared, keep_images_mb=1)
+    some_kept = make(prepared, keep_images_mb=1, diameter_px=None)
+    as_they_are = make(prepared, keep_images_mb=0, diameter_px=None)
     some_kept.free_bytes = 64 * 72 * (3 + 2)  # one of the larger images, or one of the smaller
-    assert all(same(some_kept[index], none_kept[index]) for index in range(len(none_kept)))
+    assert all(same(some_kept[index], as_they_are[index]) for index in range(len(as_they_are)))
     assert len(some_kept.kept) == 1
 
 
@@ -71,6 +74,23 @@ def test_a_crop_has_the_shapes_that_training_expects(
     assert foreground.shape == weight.shape == (1, 32, 32)
     assert maps.shape == (1 if instances in TARGETS else 0, 32, 32)
     assert {tensor.dtype for tensor in (image, foreground, maps, weight)} == {torch.float32}
+
+
+def test_crops_are_cut_from_images_whose_nuclei_have_the_diameter(
+    prepared: tuple[Path, list[Record], Params],
+) -> None:
+    folder, records, _ = prepared
+    own = [diameter(read_labels(label_path(folder, record.id))) for record in records]
+    for target in (12.0, 16.0):
+        crops = make(prepared, diameter_px=target, keep_images_mb=1)
+        for index in range(len(crops)):
+            crops[index]
+        for record, before in zip(records, own, strict=True):
+            rgb, labels = crops.kept[record.id]
+            assert before is not None
+            assert diameter(labels) == pytest.approx(target, rel=0.1)
+            assert rgb.shape[:2] == labels.shape
+            assert labels.shape[0] == pytest.approx(record.height * target / before, abs=1)
 
 
 def test_images_smaller_than_a_crop_are_mirrored(prepared: tuple[Path, list[Record], Params]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ class Echo(nn.Module):
 
 
 def predict(
-    rgb: np.ndarray, tile_px: int = 64, overlap_px: int = 16, flips: bool = False, zooms: tuple[float, ...] = (1.0,)
+    rgb: np.ndarray, tile_px: int = 64, overlap_px: int = 16, flips: bool = False, zoom: float = 1.0
 ) -> np.ndarray:
     return predict_maps(
         Echo(),  # type: ignore[arg-type]
@@ -36,7 +37,7 @@ def predict(
         tile_px=tile_px,
         overlap_px=overlap_px,
         flips=flips,
-        zooms=zooms,
+        zoom=zoom,
         precision=torch.float32,
     )
 
@@ -65,26 +66,60 @@ def test_flips_average_what_the_network_says_of_each_view() -> None:
             return torch.linspace(0, 1, image.shape[3]).expand(1, 1, *image.shape[2:]) + self.nothing
 
     rgb = np.zeros((64, 96, 3), np.uint8)
-    maps = predict_maps(Ramp(), rgb, tile_px=256, overlap_px=0, flips=True, zooms=(1.0,), precision=torch.float32)  # type: ignore[arg-type]
+    maps = predict_maps(Ramp(), rgb, tile_px=256, overlap_px=0, flips=True, zoom=1.0, precision=torch.float32)  # type: ignore[arg-type]
     np.testing.assert_allclose(maps, 0.5, atol=1e-6)  # a ramp and its mirror image
 
 
-def test_enlarged_views_are_averaged_in_their_place() -> None:
-    seen = []
+@pytest.mark.parametrize(("zoom", "seen"), [(1.0, (96, 96)), (2.0, (160, 192)), (0.5, (64, 64))])
+def test_what_the_network_says_of_an_enlarged_image_returns_to_its_place(zoom: float, seen: tuple[int, int]) -> None:
+    sizes = []
 
     class Watched(Echo):
         def predict(self, image: Tensor) -> Tensor:
-            seen.append(tuple(image.shape[2:]))
+            sizes.append(tuple(image.shape[2:]))
             return super().predict(image)
 
     rows, cols = np.indices((70, 90))
     disc = np.exp(-((rows - 20) ** 2 + (cols - 61) ** 2) / 60)
     rgb = np.repeat(np.rint(255 * disc).astype(np.uint8)[..., None], 3, axis=2)
-    views = {"tile_px": 256, "overlap_px": 0, "flips": False, "precision": torch.float32}
-    maps = predict_maps(Watched(), rgb, zooms=(1.0, 2.0, 0.5), **views)  # type: ignore[arg-type]
-    assert seen == [(96, 96), (160, 192), (64, 64)]  # each up to a multiple of 32
+    maps = predict_maps(
+        Watched(),  # type: ignore[arg-type]
+        rgb,
+        tile_px=256,
+        overlap_px=0,
+        flips=False,
+        zoom=zoom,
+        precision=torch.float32,
+    )
+    assert sizes == [seen]  # up to a multiple of 32
     assert maps.shape == (3, 70, 90)
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps[0], disc, atol=0.05)  # a shift by half a pixel would be 0.08
-    alone = [predict_maps(Echo(), rgb, zooms=(zoom,), **views) for zoom in (1.0, 2.0, 0.5)]  # type: ignore[arg-type]
-    np.testing.assert_allclose(maps, np.mean(alone, axis=0), atol=1e-6)
+
+
+@given(height=st.integers(1, 150), width=st.integers(1, 150), zoom=st.sampled_from([0.6, 1.7, 2.5]))
+@settings(max_examples=30, deadline=None)
+def test_an_enlarged_image_is_predicted_in_tiles_of_what_the_network_may_see(
+    height: int, width: int, zoom: float
+) -> None:
+    seen = []
+
+    class Watched(Echo):
+        def predict(self, image: Tensor) -> Tensor:
+            seen.append(max(image.shape[2:]))
+            return super().predict(image)
+
+    rows, cols = np.indices((height, width))
+    smooth = 0.5 + 0.2 * np.sin(rows / 9) + 0.2 * np.cos(cols / 11)
+    rgb = np.repeat(np.rint(255 * smooth).astype(np.uint8)[..., None], 3, axis=2)
+    maps = predict_maps(
+        Watched(),  # type: ignore[arg-type]
+        rgb,
+        tile_px=64,
+        overlap_px=32,
+        flips=False,
+        zoom=zoom,
+        precision=torch.float32,
+    )
+    assert max(seen) <= 64
+    np.testing.assert_allclose(maps[0], smooth, atol=0.03)

@@ -169,3 +169,51 @@ def test_a_model_with_a_damaged_file_is_one_clear_error(workspace: Path) -> None
 def test_a_device_that_is_not_there_is_named() -> None:
     with pytest.raises(InputError, match="the device is not there"):
         pick_device("cuda" if not __import__("torch").cuda.is_available() else "mps")
+
+
+def test_the_diameter_of_the_nuclei_decides_at_which_scale_they_are_seen(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segmenter = Segmenter.load(trained / "data/model", device="cpu")
+    target = segmenter.settings.diameter_px
+    assert target is not None
+    rgb = draw_discs(3, 60, 75)[0]
+    zooms: list[float] = []
+    predict = segmenter._predict
+
+    def watched(stretched: np.ndarray, zoom: float, *, flips: bool) -> np.ndarray:
+        zooms.append(zoom)
+        return predict(stretched, zoom, flips=flips)
+
+    monkeypatch.setattr(segmenter, "_predict", watched)
+    monkeypatch.setattr("nuclei.segmenter.diameter", lambda labels: target / 2)
+    measured = segmenter.maps(rgb)
+    assert zooms == [1.0, 2.0]  # as it is, to measure; then at the scale that this found
+    zooms.clear()
+    np.testing.assert_array_equal(segmenter.maps(rgb, target / 2), measured)
+    assert zooms == [2.0]
+    monkeypatch.setattr("nuclei.segmenter.diameter", lambda labels: None)  # nothing there to measure
+    zooms.clear()
+    segmenter.maps(rgb)
+    assert zooms == [1.0, 1.0]
+
+
+def test_a_diameter_is_taken_or_refused_by_the_command(workspace: Path, images: Path) -> None:
+    done = run_script("segment", workspace, "mine", "-o", "out", "--diameter", "12")
+    assert done.returncode == 0, done.stderr
+    segmenter = Segmenter.load(workspace / "data/model", device="cpu")
+    for image in images.iterdir():
+        expected = segmenter.segment(read_rgb(image), 12)
+        np.testing.assert_array_equal(read_labels(workspace / "out" / f"{image.stem}_labels.tif"), expected)
+    done = run_script("segment", workspace, "mine", "-o", "out2", "--diameter", "0")
+    assert done.returncode == 1
+    assert "1 to 1000 pixels" in done.stderr
+
+    settings = workspace / "data/model/model.json"
+    values = files.read_json(settings, "")
+    assert isinstance(values, dict)
+    files.write_json(settings, {**values, "diameter_px": None})
+    done = run_script("segment", workspace, "mine", "-o", "out2", "--diameter", "12")
+    assert done.returncode == 1
+    assert "takes every image as it is" in done.stderr
+    assert not (workspace / "out2").exists()

@@ -181,13 +181,14 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
     from nuclei.metrics import pixel_counts
     from nuclei.records import image_path, label_path, read_part
     from nuclei.segmenter import Segmenter
+    from nuclei.sizing import diameter
 
     segmenter = Segmenter.load(tmp_path / "data/model", device="cpu")
     prepared = tmp_path / "data/prepared"
     dices = [
         pixel_counts(
-            read_labels(label_path(prepared, record.id)) > 0,
-            segmenter.maps(read_rgb(image_path(prepared, record.id)))[0] >= 0.5,
+            (labels := read_labels(label_path(prepared, record.id))) > 0,
+            segmenter.maps(read_rgb(image_path(prepared, record.id)), diameter(labels))[0] >= 0.5,
         ).dice
         for record in read_part(prepared, tmp_path / "data/split.csv", "val")
     ]

@@ -21,6 +21,7 @@ from nuclei.instances import TARGETS, loss_weight, relabel
 from nuclei.normalisation import stretch, to_tensor
 from nuclei.params import Train
 from nuclei.records import Record, image_path, label_path
+from nuclei.sizing import diameter, zoom_to, zoomed_image, zoomed_labels
 
 Crop = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -33,7 +34,7 @@ class Crops(Dataset[Crop]):
     Example:
         >>> image, foreground, maps, weight = Crops(records, "data/prepared", params.train, epochs=5, seed=0)[0]
         >>> image.shape, foreground.shape, maps.shape, weight.shape    # with train.instances: distance
-        ((3, 128, 128), (1, 128, 128), (1, 128, 128), (1, 128, 128))
+        ((3, 96, 96), (1, 96, 96), (1, 96, 96), (1, 96, 96))
 
     Args:
         records: the training images.
@@ -72,14 +73,15 @@ class Crops(Dataset[Crop]):
         self.free_bytes //= processes
 
     def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-        """The stretched image and its label map, from memory where kept: decoding costs more than all else."""
+        """The stretched image and its label map, both brought to size, from memory where kept: decoding costs most."""
         if record.id in self.kept:
             return self.kept[record.id]
         rgb = read_rgb(image_path(self.folder, record.id))
-        both = (
-            stretch(rgb, self.train.normalise_low, self.train.normalise_high),
-            read_labels(label_path(self.folder, record.id)),
-        )
+        labels = read_labels(label_path(self.folder, record.id))
+        target = self.train.diameter_px
+        zoom = 1.0 if target is None else zoom_to(target, diameter(labels))
+        stretched = stretch(rgb, self.train.normalise_low, self.train.normalise_high)
+        both = zoomed_image(stretched, zoom), zoomed_labels(labels, zoom)
         size = sum(array.nbytes for array in both)
         if size <= self.free_bytes:
             self.kept[record.id] = both

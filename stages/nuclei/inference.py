@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn import functional as F
 
 from nuclei.model import NucleusNet
 from nuclei.normalisation import to_tensor
+from nuclei.sizing import resized_maps, zoomed_image
 
 STRIDE = 32  # the network halves its input five times
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
@@ -26,67 +25,34 @@ def predict_maps(
     tile_px: int,
     overlap_px: int,
     flips: bool,
-    zooms: Sequence[float],
+    zoom: float,
     precision: torch.dtype,
 ) -> NDArray[np.float32]:
     """Run the network over an image and return probabilities and maps at its full resolution.
 
     Tiles are blended with weights that fall off linearly across the overlap; an image that fits in one tile is
-    predicted whole, mirrored up to a multiple of 32.
+    predicted whole, mirrored up to a multiple of 32. They are cut from the image as it is and then enlarged, each by
+    itself, so that a zoom takes no more memory.
 
     Args:
         net: on any device, in evaluation mode.
         rgb: (H, W, 3) uint8, stretched.
-        tile_px, overlap_px: side and overlap of the tiles, in pixels; `tile_px` a multiple of 32.
+        tile_px, overlap_px: side and overlap of the tiles, in pixels as the network sees them; `tile_px` a multiple
+            of 32.
         flips: average over the image, its two mirror images and the half turn.
-        zooms: average over the image enlarged by each of these: 1 as it is, above 1 for small nuclei.
+        zoom: how many times the image is enlarged for the network; 1 is as it is.
         precision: torch.float32, or the type of autocast.
 
     Returns:
         (1 + C, H, W) float32: the foreground's probability, then the second head's activated maps.
     """
-    size = rgb.shape[:2]
-    mean = np.zeros((), np.float32)
-    for zoom in zooms:
-        maps = _predict_image(net, _zoomed(rgb, zoom), tile_px, overlap_px, flips=flips, precision=precision)
-        mean = mean + _resized(maps, size) / np.float32(len(zooms))
-    return mean
-
-
-def _zoomed(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
-    height, width = (max(round(side * zoom), 1) for side in rgb.shape[:2])
-    if (height, width) == rgb.shape[:2]:
-        return rgb
-    return cv2.resize(rgb, (width, height), interpolation=cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA)  # type: ignore[return-value]
-
-
-def _resized(maps: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """(C, H, W) at another height and width: the mean of what falls on a pixel, or linear between pixels."""
-    height, width = size
-    if maps.shape[1:] == (height, width):
-        return maps
-    way = cv2.INTER_AREA if maps.shape[1] > height else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(channel, (width, height), interpolation=way) for channel in maps])
-
-
-def _predict_image(
-    net: NucleusNet,
-    rgb: NDArray[np.uint8],
-    tile_px: int,
-    overlap_px: int,
-    *,
-    flips: bool,
-    precision: torch.dtype,
-) -> NDArray[np.float32]:
     height, width = rgb.shape[:2]
-    device = next(net.parameters()).device
-    image = to_tensor(rgb)
+    tile_px, overlap_px = max(int(tile_px / zoom), 1), int(overlap_px / zoom)
     total: NDArray[np.float32] | None = None
     weights = np.zeros((height, width), np.float32)
     for rows, cols in _tiles(height, width, tile_px, overlap_px):
-        tile = image[:, rows, cols][None].to(device)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            maps = _predict_tile(net, tile, flips).float().cpu().numpy()
+        tile = rgb[rows, cols]
+        maps = resized_maps(_predict_tile(net, zoomed_image(tile, zoom), flips, precision), tile.shape[:2])
         if maps.shape[1:] == (height, width):
             return maps
         ramp = _ramp(rows, height, overlap_px)[:, None] * _ramp(cols, width, overlap_px)[None, :]
@@ -97,19 +63,22 @@ def _predict_image(
     return total / weights
 
 
-def _predict_tile(net: NucleusNet, tile: Tensor, flips: bool) -> Tensor:
-    """(1, 3, H, W) of any size to (1 + C, H, W)."""
-    height, width = tile.shape[-2:]
+def _predict_tile(net: NucleusNet, rgb: NDArray[np.uint8], flips: bool, precision: torch.dtype) -> NDArray[np.float32]:
+    """(H, W, 3) of any size to (1 + C, H, W)."""
+    device = next(net.parameters()).device
+    height, width = rgb.shape[:2]
     down, right = -height % STRIDE, -width % STRIDE
     # mirroring needs more pixels than it adds: a narrower image repeats its last row or column instead
     mode = "reflect" if down < height and right < width else "replicate"
-    tile = F.pad(tile, (0, right, 0, down), mode=mode).contiguous(memory_format=torch.channels_last)
+    tile = F.pad(to_tensor(rgb)[None].to(device), (0, right, 0, down), mode=mode)
+    tile = tile.contiguous(memory_format=torch.channels_last)
     views = FLIPS if flips else FLIPS[:1]
     mean = torch.zeros(())
-    for axes in views:
-        maps = net.predict(tile.flip(axes)).flip(axes)
-        mean = maps / len(views) + mean.to(maps.device)
-    return mean[0, :, :height, :width]
+    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        for axes in views:
+            maps = net.predict(tile.flip(axes)).flip(axes)
+            mean = maps / len(views) + mean.to(maps.device)
+    return mean[0, :, :height, :width].float().cpu().numpy()
 
 
 def _tiles(height: int, width: int, tile_px: int, overlap_px: int) -> Iterator[tuple[slice, slice]]:

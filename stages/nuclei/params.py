@@ -37,7 +37,7 @@ Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Percentile = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(gt=0)]
-Zooms = Annotated[tuple[Annotated[float, Field(ge=0.25, le=4)], ...], Field(min_length=1)]
+Diameter = Annotated[float, Field(ge=5, le=200)]
 NotNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=32), AfterValidator(_multiple_of_32)]
 Parts = Annotated[tuple[Literal["val", "test"], ...], Field(min_length=1), AfterValidator(_each_once)]
@@ -87,6 +87,7 @@ class Train:
     encoder_name: str
     encoder_weights: str | None
     instances: Literal["none", "border", "distance"]
+    diameter_px: Diameter | None
     crop_px: Side
     crops_per_image: Count
     batch_size: Count
@@ -108,7 +109,6 @@ class Train:
     tile_px: Side
     tile_overlap_px: Annotated[int, Field(ge=0)]
     flips: bool
-    zooms: Zooms
     search_foreground: Thresholds
     search_seed: Thresholds
     search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]

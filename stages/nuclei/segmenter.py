@@ -19,11 +19,13 @@ from nuclei.inference import predict_maps
 from nuclei.instances import TARGETS, Thresholds, label
 from nuclei.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.normalisation import stretch
-from nuclei.params import CONFIG, Percentile, Precision, Probability, Side, Zooms, checked
+from nuclei.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
+from nuclei.sizing import diameter, zoom_to
 
 FOLDER = Path("data/model")
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
+ROUGH = Thresholds(foreground=0.5, seed=0.7, min_area_px=10)  # for a look that only measures
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -43,7 +45,7 @@ class Settings:
     seed: Probability
     min_area_px: Annotated[int, Field(ge=0)]
     precision: Precision = "auto"
-    zooms: Zooms = (1.0,)
+    diameter_px: Diameter | None = None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -105,16 +107,30 @@ class Segmenter:
         """Label with these thresholds from now on."""
         self.settings = replace(self.settings, **asdict(thresholds))
 
-    def maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Predict (1 + C, H, W) float32: the foreground's probability, then the second head's maps."""
+    def maps(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[np.float32]:
+        """Predict (1 + C, H, W) float32: the foreground's probability, then the second head's maps.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            diameter_px: of its nuclei; None has them measured in a prediction of the image as it is. Of no account
+                for a model that was trained without `train.diameter_px`.
+        """
         settings = self.settings
+        stretched = stretch(rgb, settings.normalise_low, settings.normalise_high)
+        if settings.diameter_px is None:
+            return self._predict(stretched, 1.0, flips=settings.flips)
+        if diameter_px is None:
+            diameter_px = diameter(self.label(self._predict(stretched, 1.0, flips=False), ROUGH))
+        return self._predict(stretched, zoom_to(settings.diameter_px, diameter_px), flips=settings.flips)
+
+    def _predict(self, stretched: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
         return predict_maps(
             self.net,
-            stretch(rgb, settings.normalise_low, settings.normalise_high),
-            tile_px=settings.tile_px,
-            overlap_px=settings.tile_overlap_px,
-            flips=settings.flips,
-            zooms=settings.zooms,
+            stretched,
+            tile_px=self.settings.tile_px,
+            overlap_px=self.settings.tile_overlap_px,
+            flips=flips,
+            zoom=zoom,
             precision=self.dtype,
         )
 
@@ -123,9 +139,9 @@ class Segmenter:
         instances = maps[1:] if len(maps) > 1 else None
         return label(self.settings.instances, maps[0], instances, thresholds or self.settings.thresholds)
 
-    def segment(self, rgb: NDArray[np.uint8]) -> NDArray[Any]:
-        """Segment an (H, W, 3) uint8 image: (H, W) labels, 0 = background, 1..n the nuclei."""
-        return self.label(self.maps(rgb))
+    def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
+        """Segment an (H, W, 3) uint8 image: (H, W) labels, 0 = background, 1..n the nuclei. See `maps`."""
+        return self.label(self.maps(rgb, diameter_px))
 
 
 def make_net(arch: str, encoder_name: str, instances: str, encoder_weights: str | None = None) -> NucleusNet:
@@ -134,12 +150,15 @@ def make_net(arch: str, encoder_name: str, instances: str, encoder_weights: str 
     return NucleusNet(arch, encoder_name, map_channels=channels, encoder_weights=encoder_weights)
 
 
-def segment_cell_image(image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = FOLDER) -> NDArray[Any]:
+def segment_cell_image(
+    image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = FOLDER, diameter_px: float | None = None
+) -> NDArray[Any]:
     """Segment every nucleus of one image.
 
     Args:
         image: (H, W, 3) or (H, W) uint8, or the path of an image file.
         model: a loaded Segmenter (load it once for many images), or the folder of one.
+        diameter_px: of the nuclei; None has them measured. See `Segmenter.maps`.
 
     Returns:
         (H, W) uint16, uint32 where needed: 0 = background, 1..n the nuclei.
@@ -149,7 +168,7 @@ def segment_cell_image(image: NDArray[np.uint8] | str | Path, model: Segmenter |
     """
     segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model)
     if isinstance(image, str | Path):
-        return segmenter.segment(read_rgb(Path(image)))
+        return segmenter.segment(read_rgb(Path(image)), diameter_px)
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -159,7 +178,7 @@ def segment_cell_image(image: NDArray[np.uint8] | str | Path, model: Segmenter |
             expected="(H, W, 3) or (H, W) uint8",
             fix="give the path of the file instead: every format that prepare reads is converted",
         )
-    return segmenter.segment(image)
+    return segmenter.segment(image, diameter_px)
 
 
 def pick_device(device: str) -> str:

@@ -30,6 +30,7 @@ from nuclei.params import Train
 from nuclei.progress import track
 from nuclei.records import Record, image_path, label_path
 from nuclei.segmenter import Segmenter, Settings
+from nuclei.sizing import diameter
 
 Row = dict[str, float]
 HISTORY_COLUMNS = ["epoch", "train_loss", "val_loss", "val_dice", "val_iou", "learning_rate"]
@@ -91,7 +92,7 @@ class Training:
             row = {
                 "epoch": epoch,
                 "train_loss": float(np.mean(losses)),
-                **validate(self._segmenter(replace(self.settings, flips=False, zooms=(1.0,))), validation, self),
+                **validate(self._segmenter(replace(self.settings, flips=False)), validation, self),
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
             self._check(row["val_loss"], f"the loss on the validation images is no longer finite: epoch {epoch}")
@@ -191,11 +192,15 @@ class Training:
 
 
 def validate(segmenter: Segmenter, records: Sequence[Record], training: Training) -> Row:
-    """Score the foreground at 0.5 on whole images: the mean loss, Dice and IoU per image."""
+    """Score the foreground at 0.5 on whole images: the mean loss, Dice and IoU per image.
+
+    Their scale is taken from the truth: it spares a second prediction of each, and chooses an epoch as well.
+    """
     losses, dices, ious = [], [], []
     for record in track(records, what="validation", total=len(records)):
-        probability = segmenter.maps(read_rgb(image_path(training.crops.folder, record.id)))[0]
-        truth = read_labels(label_path(training.crops.folder, record.id)) > 0
+        labels = read_labels(label_path(training.crops.folder, record.id))
+        truth = labels > 0
+        probability = segmenter.maps(read_rgb(image_path(training.crops.folder, record.id)), diameter(labels))[0]
         logits = torch.logit(torch.from_numpy(probability), eps=1e-6)
         losses.append(float(training.loss(logits[None, None], torch.from_numpy(truth)[None, None].float())))
         counts = pixel_counts(truth, probability >= 0.5)
