@@ -86,6 +86,18 @@ def test_what_can_not_be_set_against_the_recipe_is_an_error(repository: Path) ->
         ablation.tabulate(recipe, [same], "test")
 
 
+def test_a_part_of_one_image_has_no_interval_and_is_not_drawn(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "main")
+    for name, epochs in (("recipe", 1), ("longer", 2)):
+        report(tmp_path, images=["image01"], train=TRAIN, epochs=epochs)
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", name)
+        git(tmp_path, "tag", name)
+    recipe, longer = read(tmp_path, "recipe", "longer")
+    with pytest.raises(InputError, match="epochs=2 has no interval to draw"):
+        ablation.draw(ablation.tabulate(recipe, [longer], "val"))
+
+
 def test_a_broken_start_is_no_reason_to_refuse_an_experiment(repository: Path) -> None:
     git(repository, "checkout", "-q", "recipe")
     (repository / "params.yaml").write_text("epochs: [")

@@ -18,7 +18,6 @@ from nuclei import params
 README = (ROOT / "README.md").read_text()
 METRICS = ("dice", "iou", "map", "ap50", "pq", "f1_weighted", "auc")
 MODALITY_METRICS = ("dice", "iou", "map", "ap50", "pq")
-REPEATS = ROOT / "reports/bbbc038/repeats.csv"
 
 
 def table(number: int) -> list[list[str]]:
@@ -28,11 +27,16 @@ def table(number: int) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+@functools.cache
+def repeats() -> list[dict[str, str]]:
+    """What was committed of three seeds."""
+    with (ROOT / "reports/bbbc038/repeats.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def spread(modality: str) -> dict[str, dict[str, str]]:
-    """What was committed of three seeds on the test images of a modality, by metric."""
-    with REPEATS.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {row["metric"]: row for row in rows if (row["part"], row["modality"]) == ("test", modality)}
+    """The rows of the test images of a modality, by metric."""
+    return {row["metric"]: row for row in repeats() if (row["part"], row["modality"]) == ("test", modality)}
 
 
 def shown(row: dict[str, str]) -> str:
@@ -56,10 +60,8 @@ def test_the_results_by_modality_are_the_committed_ones() -> None:
 
 
 def test_the_spread_over_seeds_is_that_of_its_own_columns() -> None:
-    with REPEATS.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) > 100
-    for row in rows:
+    assert len(repeats()) > 100
+    for row in repeats():
         values = [float(row[name]) for name in row if name.startswith("seed ") and row[name]]
         if len(values) == 3:
             assert float(row["mean"]) == pytest.approx(statistics.mean(values), abs=2e-6)

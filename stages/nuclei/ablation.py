@@ -92,8 +92,16 @@ def _short(change: str) -> str:
 
 
 def draw(rows: Sequence[Row]) -> Drawing:
-    """The differences of `tabulate` with their intervals, one line an experiment, from the largest loss of mAP up."""
+    """The differences of `tabulate` with their intervals, one line an experiment, from the largest loss of mAP up.
+
+    Raises:
+        InputError: one has no interval: of a single image there is none.
+    """
     recipe, *others = rows
+    for row in others:
+        if any(row[f"{metric}_{what}"] == "" for metric in JUDGED for what in ("difference", "low", "high")):
+            fix = "compare on a part of several images, each with nuclei"
+            raise InputError(f"{row['change']} has no interval to draw", got=f"{row['images']} images", fix=fix)
     others = sorted(others, key=lambda row: row["map_difference"])
     figure = Figure(figsize=(9.6, 1.3 + 0.34 * len(others)))
     said = []

@@ -34,14 +34,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 from measuring import ROOT, Ran, ran, stage
 from nuclei import checkpoint
 from nuclei.crops import Crops
-from nuclei.images import read_rgb
+from nuclei.images import read_labels, read_rgb
 from nuclei.inference import STRIDE
 from nuclei.machine import cores, cpu_model, keep_freed_memory
 from nuclei.model import NucleusNet
 from nuclei.normalisation import stretch, to_tensor
 from nuclei.params import load
-from nuclei.records import Record, image_path, read_part
+from nuclei.records import Record, image_path, label_path, read_part
 from nuclei.segmenter import Segmenter, make_net
+from nuclei.sizing import diameter, zoom_to, zoomed_image
 from nuclei.training import Training, validate
 from train import first_settings, make_fabric
 
@@ -179,9 +180,12 @@ def inference(records: Sequence[Record]) -> dict[str, float]:
 
 
 def network_input(segmenter: Segmenter, record: Record) -> torch.Tensor:
-    """An image as the network takes it, padded, in memory."""
+    """An image as the network takes it in validation: brought to size, padded, in memory."""
     settings = segmenter.settings
     rgb = stretch(read_rgb(image_path(PREPARED, record.id)), settings.normalise_low, settings.normalise_high)
+    if settings.diameter_px is not None:
+        labels = read_labels(label_path(PREPARED, record.id))
+        rgb = zoomed_image(rgb, zoom_to(settings.diameter_px, diameter(labels)))
     padding = [(0, -size % STRIDE) for size in rgb.shape[:2]]
     tensor = to_tensor(np.pad(rgb, [*padding, (0, 0)], mode="symmetric"))[None]
     return tensor.contiguous(memory_format=torch.channels_last)
