@@ -21,7 +21,8 @@ def stretch(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8
     """
     counts = np.bincount(rgb.reshape(-1), minlength=256)
     cumulative = np.cumsum(counts) / rgb.size * 100
-    bottom, top = (float(np.searchsorted(cumulative, percentile)) for percentile in (low, high))
+    bottom = np.searchsorted(cumulative, low, side="right")  # so that 0 is the smallest value
+    top = min(np.searchsorted(cumulative, high), np.flatnonzero(counts)[-1])  # 100 the largest, rounded sums or not
     table = (np.arange(256) - bottom) / max(top - bottom, 1) * 255
     return np.clip(np.rint(table), 0, 255).astype(np.uint8)[rgb]
 
