@@ -223,7 +223,7 @@ def test_parameters_are_written_as_yaml_writes_them(run_folder):
     assert rows["seed"] == "0"
     assert rows["train.flips"] == "false"
     assert rows["train.encoder_weights"] == "null"
-    assert rows["train.normalise_low"] == "0.1"
+    assert rows["train.normalise_low"] == "1.0"
     areas = params.load(run_folder / "params.yaml").train.search_min_area_px
     assert rows["train.search_min_area_px"] == ", ".join(map(str, areas))
 
