@@ -79,7 +79,7 @@ def test_every_row_of_the_ablation_can_be_made_again() -> None:
     with (ROOT / "reports/ablation.csv").open(newline="") as file:
         recipe, *rows = csv.DictReader(file)
     base = assigned(recipe["command"])
-    assert len(rows) >= 7
+    assert len(rows) >= 15
     for row in rows:
         values = yaml.safe_load((ROOT / "params.yaml").read_text())
         changed = assigned(row["command"])
