@@ -28,11 +28,35 @@ class Echo(nn.Module):
         return image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None] + self.nothing
 
 
+class Watched(Echo):
+    """The same; it remembers the height and width of what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, ...]] = []
+
+    def predict(self, image: Tensor) -> Tensor:
+        self.sizes.append(tuple(image.shape[2:]))
+        return super().predict(image)
+
+
+class Ramp(Echo):
+    """A network that says 0 on the left and 1 on the right, whatever it sees."""
+
+    def predict(self, image: Tensor) -> Tensor:
+        return torch.linspace(0, 1, image.shape[3]).expand(1, 1, *image.shape[2:]) + self.nothing
+
+
 def predict(
-    rgb: np.ndarray, tile_px: int = 64, overlap_px: int = 16, flips: bool = False, zoom: float = 1.0
+    rgb: np.ndarray,
+    tile_px: int = 64,
+    overlap_px: int = 16,
+    flips: bool = False,
+    zoom: float = 1.0,
+    net: Echo | None = None,
 ) -> np.ndarray:
     return predict_maps(
-        Echo(),  # type: ignore[arg-type]
+        net or Echo(),  # type: ignore[arg-type]
         rgb,
         tile_px=tile_px,
         overlap_px=overlap_px,
@@ -61,37 +85,19 @@ def test_tiles_cover_the_image_and_overlap_as_asked(size: int, tile: int, overla
 
 
 def test_flips_average_what_the_network_says_of_each_view() -> None:
-    class Ramp(Echo):
-        def predict(self, image: Tensor) -> Tensor:
-            return torch.linspace(0, 1, image.shape[3]).expand(1, 1, *image.shape[2:]) + self.nothing
-
     rgb = np.zeros((64, 96, 3), np.uint8)
-    maps = predict_maps(Ramp(), rgb, tile_px=256, overlap_px=0, flips=True, zoom=1.0, precision=torch.float32)  # type: ignore[arg-type]
+    maps = predict(rgb, tile_px=256, overlap_px=0, flips=True, net=Ramp())
     np.testing.assert_allclose(maps, 0.5, atol=1e-6)  # a ramp and its mirror image
 
 
 @pytest.mark.parametrize(("zoom", "seen"), [(1.0, (96, 96)), (2.0, (160, 192)), (0.5, (64, 64))])
 def test_what_the_network_says_of_an_enlarged_image_returns_to_its_place(zoom: float, seen: tuple[int, int]) -> None:
-    sizes = []
-
-    class Watched(Echo):
-        def predict(self, image: Tensor) -> Tensor:
-            sizes.append(tuple(image.shape[2:]))
-            return super().predict(image)
-
+    net = Watched()
     rows, cols = np.indices((70, 90))
     disc = np.exp(-((rows - 20) ** 2 + (cols - 61) ** 2) / 60)
     rgb = np.repeat(np.rint(255 * disc).astype(np.uint8)[..., None], 3, axis=2)
-    maps = predict_maps(
-        Watched(),  # type: ignore[arg-type]
-        rgb,
-        tile_px=256,
-        overlap_px=0,
-        flips=False,
-        zoom=zoom,
-        precision=torch.float32,
-    )
-    assert sizes == [seen]  # up to a multiple of 32
+    maps = predict(rgb, tile_px=256, overlap_px=0, zoom=zoom, net=net)
+    assert net.sizes == [seen]  # up to a multiple of 32
     assert maps.shape == (3, 70, 90)
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps[0], disc, atol=0.05)  # a shift by half a pixel would be 0.08
@@ -102,24 +108,10 @@ def test_what_the_network_says_of_an_enlarged_image_returns_to_its_place(zoom: f
 def test_an_enlarged_image_is_predicted_in_tiles_of_what_the_network_may_see(
     height: int, width: int, zoom: float
 ) -> None:
-    seen = []
-
-    class Watched(Echo):
-        def predict(self, image: Tensor) -> Tensor:
-            seen.append(max(image.shape[2:]))
-            return super().predict(image)
-
+    net = Watched()
     rows, cols = np.indices((height, width))
     smooth = 0.5 + 0.2 * np.sin(rows / 9) + 0.2 * np.cos(cols / 11)
     rgb = np.repeat(np.rint(255 * smooth).astype(np.uint8)[..., None], 3, axis=2)
-    maps = predict_maps(
-        Watched(),  # type: ignore[arg-type]
-        rgb,
-        tile_px=64,
-        overlap_px=32,
-        flips=False,
-        zoom=zoom,
-        precision=torch.float32,
-    )
-    assert max(seen) <= 64
+    maps = predict(rgb, tile_px=64, overlap_px=32, zoom=zoom, net=net)
+    assert max(max(size) for size in net.sizes) <= 64
     np.testing.assert_allclose(maps[0], smooth, atol=0.03)
