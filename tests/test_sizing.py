@@ -64,3 +64,11 @@ def test_a_nucleus_stays_in_its_place(zoom: float) -> None:
     agree = seen == (zoomed_labels(labels, zoom) > 0)
     assert agree.mean() > 0.99
     assert diameter(zoomed_labels(labels, zoom)) == pytest.approx(zoom * diameter(labels), rel=0.03)  # type: ignore[operator]
+
+
+@given(size=st.integers(1, 200), zoom=st.floats(SMALLEST_ZOOM, LARGEST_ZOOM))
+def test_a_pixel_of_a_zoomed_label_map_is_the_one_that_its_centre_lies_in(size: int, zoom: float) -> None:
+    numbered = np.arange(size, dtype=np.uint32)[None].repeat(3, axis=0)
+    (found, *_) = zoomed_labels(numbered, zoom)
+    centres = (np.arange(len(found)) + 0.5) * size / len(found)
+    assert (np.abs(centres - (found + 0.5)) <= 0.5 + 1e-9).all()
