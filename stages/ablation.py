@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nuclei import ablation, files
-from nuclei.errors import run
-from nuclei.figures import render
-from nuclei.revisions import read_revision
+from nuclei.base import files
+from nuclei.base.errors import run
+from nuclei.experiments import ablation
+from nuclei.experiments.revisions import read_revision
+from nuclei.report.figures import render
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from nuclei.comparison import compare, document, judged_worse
-from nuclei.documents import as_html, as_markdown, as_text
-from nuclei.errors import run
-from nuclei.revisions import read_revision, read_working_tree
+from nuclei.base.errors import run
+from nuclei.experiments.comparison import compare, document, judged_worse
+from nuclei.experiments.documents import as_html, as_markdown, as_text
+from nuclei.experiments.revisions import read_revision, read_working_tree
 
 
 def main() -> None:

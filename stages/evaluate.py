@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei import files
-from nuclei.errors import run
-from nuclei.images import read_rgb, write_labels, write_scores
-from nuclei.machine import keep_freed_memory
-from nuclei.params import load
-from nuclei.progress import track
-from nuclei.records import image_path, label_path, read_part, score_path
-from nuclei.scoring import score_folder
-from nuclei.segmenter import Segmenter
+from nuclei.base import files
+from nuclei.base.errors import run
+from nuclei.base.machine import keep_freed_memory
+from nuclei.base.params import load
+from nuclei.base.progress import track
+from nuclei.evaluate.scoring import score_folder
+from nuclei.images.io import read_rgb, write_labels, write_scores
+from nuclei.images.records import image_path, label_path, read_part, score_path
+from nuclei.network.segmenter import Segmenter
 
 MODEL, PREPARED, SPLIT = Path("data/model"), Path("data/prepared"), Path("data/split.csv")
 PREDICTIONS, REPORTS = Path("data/predictions"), Path("reports")

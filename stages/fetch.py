@@ -12,10 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nuclei import packing, sources
-from nuclei.errors import InputError, run
-from nuclei.files import read_json, remove, replacing
-from nuclei.params import Params, load
+from nuclei.base.errors import InputError, run
+from nuclei.base.files import read_json, remove, replacing
+from nuclei.base.params import Params, load
+from nuclei.fetch import packing, sources
 
 SOURCE = Path("data/source.json")
 RAW = Path("data/raw")
@@ -37,7 +37,7 @@ def main() -> None:
 
 def sample(raw: Path, source: dict[str, Any], params: Params) -> None:
     """Draw the built-in data set."""
-    from nuclei.simulate import write_sample
+    from nuclei.fetch.simulate import write_sample
 
     settings = params.fetch
     write_sample(raw, images=settings.sample_images, unlabelled=settings.sample_unlabelled, seed=params.seed)
@@ -45,7 +45,7 @@ def sample(raw: Path, source: dict[str, Any], params: Params) -> None:
 
 def bbbc038(raw: Path, source: dict[str, Any], params: Params) -> None:
     """Download the Broad Institute's public archives."""
-    from nuclei.download import BY_HAND, discard, download
+    from nuclei.fetch.download import BY_HAND, discard, download
 
     for url in source["urls"]:
         archive = SCRATCH / Path(url).name
@@ -60,7 +60,7 @@ def bbbc038(raw: Path, source: dict[str, Any], params: Params) -> None:
 
 def kaggle(raw: Path, source: dict[str, Any], params: Params) -> None:
     """Download the competition's archives with the user's account."""
-    from nuclei.competition import BBBC038, download_competition_file
+    from nuclei.fetch.competition import BBBC038, download_competition_file
 
     for name in (sources.TRAIN, sources.TEST):
         archive = download_competition_file(source["competition"], name, SCRATCH / "kaggle")

@@ -14,10 +14,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from nuclei import figures, files, gallery, page, tables
-from nuclei.errors import InputError, run
-from nuclei.params import Params, load
-from nuclei.records import REMAKE, read_index
+from nuclei.base import files
+from nuclei.base.errors import InputError, run
+from nuclei.base.params import Params, load
+from nuclei.images.records import REMAKE, read_index
+from nuclei.report import figures, gallery, page, tables
 
 REPORTS, PREPARED, PREDICTIONS = Path("reports"), Path("data/prepared"), Path("data/predictions")
 SPLIT, SOURCE, REQUIREMENTS = Path("data/split.csv"), Path("data/source.json"), Path("requirements.txt")

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nuclei import figures, files, gallery, tables
-from nuclei.errors import run
-from nuclei.images import write_rgb
-from nuclei.params import load
+from nuclei.base import files
+from nuclei.base.errors import run
+from nuclei.base.params import load
+from nuclei.images.io import write_rgb
+from nuclei.report import figures, gallery, tables
 
 REPORTS, PREPARED, PREDICTIONS = Path("reports"), Path("data/prepared"), Path("data/predictions")
 FIGURES = REPORTS / "figures"

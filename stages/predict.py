@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nuclei import files, rle
-from nuclei.errors import run
-from nuclei.images import read_rgb, write_labels, write_rgb
-from nuclei.machine import keep_freed_memory
-from nuclei.overlays import Rgb, fitted, montage, overlay
-from nuclei.params import load
-from nuclei.progress import track
-from nuclei.records import image_path, label_path, read_ids
-from nuclei.segmenter import Segmenter
+from nuclei.base import files
+from nuclei.base.errors import run
+from nuclei.base.machine import keep_freed_memory
+from nuclei.base.params import load
+from nuclei.base.progress import track
+from nuclei.images.io import read_rgb, write_labels, write_rgb
+from nuclei.images.records import image_path, label_path, read_ids
+from nuclei.network.segmenter import Segmenter
+from nuclei.pictures.overlays import Rgb, fitted, montage, overlay
+from nuclei.segment import rle
 
 MODEL, UNLABELLED, SUBMISSION = Path("data/model"), Path("data/unlabelled"), Path("data/submission")
 COLUMNS = ["ImageId", "EncodedPixels"]

@@ -13,16 +13,16 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from nuclei.annotations import Defect
-from nuclei.archives import Archive, Sample, samples
-from nuclei.errors import InputError, run
-from nuclei.files import replacing, write_rows
-from nuclei.machine import cores
-from nuclei.parallel import ordered_map
-from nuclei.params import Prepare, load
-from nuclei.progress import track
-from nuclei.records import COLUMNS, UNLABELLED_COLUMNS
-from nuclei.unpacking import Prepared, Row, opened, prepare_one, tasks
+from nuclei.base.errors import InputError, run
+from nuclei.base.files import replacing, write_rows
+from nuclei.base.machine import cores
+from nuclei.base.parallel import ordered_map
+from nuclei.base.params import Prepare, load
+from nuclei.base.progress import track
+from nuclei.images.records import COLUMNS, UNLABELLED_COLUMNS
+from nuclei.prepare.annotations import Defect
+from nuclei.prepare.archives import Archive, Sample, samples
+from nuclei.prepare.unpacking import Prepared, Row, opened, prepare_one, tasks
 
 RAW, PREPARED, UNLABELLED = Path("data/raw"), Path("data/prepared"), Path("data/unlabelled")
 IMAGE_S, MASK_S = 0.01, 0.001  # about what one takes

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nuclei import files, repeats
-from nuclei.errors import run
-from nuclei.revisions import read_revision
+from nuclei.base import files
+from nuclei.base.errors import run
+from nuclei.experiments import repeats
+from nuclei.experiments.revisions import read_revision
 
 SHOWN = ("dice", "iou", "map", "ap50", "pq")
 

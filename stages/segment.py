@@ -15,12 +15,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nuclei.errors import InputError, run
-from nuclei.formats import EXTENSIONS
-from nuclei.records import MAX_NAME_BYTES
+from nuclei.base.errors import InputError, run
+from nuclei.base.formats import EXTENSIONS
+from nuclei.images.records import MAX_NAME_BYTES
 
 if TYPE_CHECKING:
-    from nuclei.segmenter import Segmenter
+    from nuclei.network.segmenter import Segmenter
 
 RESULTS = ("_labels.tif", "_overlay.png")  # what the names of an image's label map and overlay end in
 TABLE = {
@@ -50,10 +50,10 @@ def main() -> None:
         raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
 
     # torch takes seconds to import: a wrong path is reported before
-    from nuclei import files
-    from nuclei.machine import keep_freed_memory
-    from nuclei.progress import track
-    from nuclei.segmenter import Segmenter
+    from nuclei.base import files
+    from nuclei.base.machine import keep_freed_memory
+    from nuclei.base.progress import track
+    from nuclei.network.segmenter import Segmenter
 
     keep_freed_memory()
     segmenter = Segmenter.load(arguments.model, device=arguments.device)
@@ -126,8 +126,8 @@ def segment_file(segmenter: Segmenter, path: Path, out: Path, diameter_px: float
     import cv2
     from skimage.measure import regionprops_table
 
-    from nuclei.images import read_rgb, write_labels, write_rgb
-    from nuclei.overlays import overlay
+    from nuclei.images.io import read_rgb, write_labels, write_rgb
+    from nuclei.pictures.overlays import overlay
 
     rgb = read_rgb(path, name=str(path))
     labels = segmenter.segment(rgb, diameter_px)

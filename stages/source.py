@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nuclei import sources, userfiles
-from nuclei.errors import run
-from nuclei.files import write_json
-from nuclei.params import load
+from nuclei.base import userfiles
+from nuclei.base.errors import run
+from nuclei.base.files import write_json
+from nuclei.base.params import load
+from nuclei.fetch import sources
 
 SOURCE = Path("data/source.json")
 SPLIT_LIST, ENCODER_WEIGHTS = Path("data/split_list.json"), Path("data/encoder_weights.json")

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from nuclei import files, userfiles
-from nuclei.errors import run
-from nuclei.images import read_rgb
-from nuclei.params import load
-from nuclei.progress import track
-from nuclei.records import MODALITIES, PARTS, Record, image_path, read_index
-from nuclei.similarity import glance, groups
-from nuclei.splitting import check_nuclei, divided, read_list, split
+from nuclei.base import files, userfiles
+from nuclei.base.errors import run
+from nuclei.base.params import load
+from nuclei.base.progress import track
+from nuclei.images.io import read_rgb
+from nuclei.images.records import MODALITIES, PARTS, Record, image_path, read_index
+from nuclei.split.similarity import glance, groups
+from nuclei.split.splitting import check_nuclei, divided, read_list, split
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
-from nuclei.errors import run  # before what takes seconds to import: from here on Ctrl-C is one word
+from nuclei.base.errors import run  # before what takes seconds to import: from here on Ctrl-C is one word
 
 # isort: split
 import numpy as np
@@ -22,15 +22,16 @@ from dvclive import Live
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from nuclei import checkpoint, files, provenance, search, userfiles
-from nuclei.crops import Crops
-from nuclei.images import read_rgb
-from nuclei.machine import keep_freed_memory
-from nuclei.params import Params, load
-from nuclei.progress import track
-from nuclei.records import Record, image_path, label_path, read_part
-from nuclei.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_device, pick_precision
-from nuclei.training import HISTORY_COLUMNS, Row, Training
+from nuclei.base import files, userfiles
+from nuclei.base.machine import keep_freed_memory
+from nuclei.base.params import Params, load
+from nuclei.base.progress import track
+from nuclei.images.io import read_rgb
+from nuclei.images.records import Record, image_path, label_path, read_part
+from nuclei.network.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_device, pick_precision
+from nuclei.train import checkpoint, provenance, search
+from nuclei.train.crops import Crops
+from nuclei.train.training import HISTORY_COLUMNS, Row, Training
 
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
 HISTORY, SEARCH, LIVE, RUN = (Path("reports") / name for name in ("history.csv", "search.csv", "live", "run.js"))

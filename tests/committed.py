@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from nuclei import aggregate, files
-from nuclei.aggregate import COLUMNS, NUMBERS
+from nuclei.base import files
+from nuclei.evaluate import aggregate
+from nuclei.evaluate.aggregate import COLUMNS, NUMBERS
 
 SCORES = [name for name in aggregate.MEANS.values() if name != "count_error"]
 IMAGES = [f"image{number:02}" for number in range(30)]

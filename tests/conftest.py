@@ -11,20 +11,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fuzzing
 import numpy as np
 import pytest
 import yaml
 from hypothesis import settings
 
-import fuzzing
-from nuclei import files, params
-from nuclei.images import write_labels, write_rgb
-from nuclei.records import COLUMNS, Record, image_path, label_path
+from nuclei.base import files, params
+from nuclei.images.io import write_labels, write_rgb
+from nuclei.images.records import COLUMNS, Record, image_path, label_path
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
 settings.register_profile("any machine", deadline=None)  # no test depends on a time
-settings.register_profile("long", deadline=None, max_examples=1000)  # of tests/test_fuzz_*.py, by hand
+settings.register_profile("long", deadline=None, max_examples=1000)  # of tests/fuzz, by hand
 settings.load_profile("any machine")  # pytest loads what --hypothesis-profile names later
 ROOT = Path(__file__).resolve().parent.parent
 SMALL_TRAINING = {

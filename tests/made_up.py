@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nuclei import files
-from nuclei.images import write_labels, write_rgb
-from nuclei.records import image_path, label_path
-from nuclei.tables import METRICS, PARTS
+from nuclei.base import files
+from nuclei.images.io import write_labels, write_rgb
+from nuclei.images.records import image_path, label_path
+from nuclei.report.tables import METRICS, PARTS
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOKS = {  # (nucleus, background) in RGB

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_compare import git
 
 from conftest import ROOT, run_script, write_params
-from nuclei import files, images, packing, simulate
-from nuclei.checkpoint import Checkpoint
-from test_compare import git
+from nuclei.base import files
+from nuclei.fetch import packing, simulate
+from nuclei.images.io import images
+from nuclei.train.checkpoint import Checkpoint
 
 resource = pytest.importorskip("resource", reason="signals and limits of Unix")
 
@@ -54,7 +56,7 @@ runpy.run_path(script, run_name="__main__")
 WITH_WORKERS = """
 import os, signal, sys
 import prepare
-from nuclei.errors import run
+from nuclei.base.errors import run
 passed_on = prepare.track
 def track(results, **meter):
     for number, done in enumerate(passed_on(results, **meter)):
@@ -183,7 +185,7 @@ def test_ctrl_c_ends_the_workers_too(unprepared: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "module"),
     [
-        *(("source", "nuclei.params"), ("fetch", "nuclei.params"), ("prepare", "joblib"), ("split", "cv2")),
+        *(("source", "nuclei.base.params"), ("fetch", "nuclei.base.params"), ("prepare", "joblib"), ("split", "cv2")),
         *(("train", "torch"), ("evaluate", "torch"), ("plot", "matplotlib"), ("page", "jinja2"), ("predict", "torch")),
     ],
 )

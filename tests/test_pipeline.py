@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import hashlib
 import json
 import re
@@ -17,39 +18,84 @@ import yaml
 
 from clones import SMALL, dvc, make_small, running
 from conftest import ROOT
-from nuclei.sources import KEYWORDS
+from nuclei.fetch.sources import KEYWORDS
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 LIBRARY = ROOT / "stages/nuclei"
 
 
-def imported(script: Path) -> set[str]:
-    """The modules of nuclei that a script imports, itself or through another of them."""
-    found: set[str] = set()
-    todo = [script]
-    while todo:
-        for node in ast.walk(ast.parse(todo.pop().read_text())):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("nuclei"):
-                continue
-            package = node.module == "nuclei"
-            names = {alias.name for alias in node.names} if package else {str(node.module).split(".")[1]}
-            new = {name for name in names if (LIBRARY / f"{name}.py").exists()} - found
-            found |= new
-            todo += [LIBRARY / f"{name}.py" for name in new]
+def modules(script: Path) -> list[str]:
+    """The modules of nuclei that a file imports, as `room.module`, or `room` for a name that is no module."""
+    found = []
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "nuclei":
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            within = [
+                name if (LIBRARY.parent / f"{name.replace('.', '/')}.py").exists() else node.module for name in whole
+            ]
+            found += [str(name).removeprefix("nuclei.") for name in within]
     return found
+
+
+def rooms(script: Path) -> set[str]:
+    """The rooms of nuclei whose modules a script imports, itself or through another of them."""
+    found: set[str] = set()
+    todo = modules(script)
+    while todo:
+        module = todo.pop()
+        if module not in found:
+            found.add(module)
+            todo += modules(LIBRARY / f"{module.replace('.', '/')}.py")
+    return {module.split(".")[0] for module in found}
+
+
+def stated(room: str) -> set[str]:
+    """The rooms that a room may import, as its docstring states."""
+    said = re.search(r"^May import: (.+)\.$", (LIBRARY / room / "__init__.py").read_text(), re.MULTILINE)
+    assert said, f"{room}/__init__.py does not state what it may import"
+    return set() if said[1] == "nothing of ours" else set(said[1].split(", "))
+
+
+ROOMS = sorted(path.parent.name for path in LIBRARY.glob("*/__init__.py"))
 
 
 def names(entries: list[Any]) -> list[str]:
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
 
 
+def md5(path: Path) -> str:
+    """The hash that DVC gives a file, or a folder: of the list of its files, less what .dvcignore names."""
+    if not path.is_dir():
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    listed = [{"md5": md5(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    return hashlib.md5(json.dumps(listed).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_the_rooms_that_it_may(room: str) -> None:
+    imported = {name.split(".")[0] for path in (LIBRARY / room).glob("*.py") for name in modules(path)} - {room}
+    assert imported <= stated(room)
+
+
+def test_every_module_is_in_a_room_and_no_room_may_import_itself_through_others() -> None:
+    assert [path.name for path in LIBRARY.glob("*.py")] == ["__init__.py"]
+    tuple(graphlib.TopologicalSorter({room: stated(room) for room in ROOMS}).static_order())  # raises on a circle
+    assert set().union(*(stated(room) for room in ROOMS)) <= set(ROOMS)
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_every_module_that_it_imports_and_on_no_other(stage: str) -> None:
-    expected = {f"stages/nuclei/{name}.py" for name in {*imported(ROOT / f"stages/{stage}.py"), "__init__"}}
-    found = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") and "nuclei" in dep}
-    assert found == expected
+def test_a_stage_depends_on_every_room_that_it_imports_from_and_on_no_other(stage: str) -> None:
+    expected = {f"stages/nuclei/{name}" for name in {*rooms(ROOT / f"stages/{stage}.py"), "__init__.py"}}
+    assert {dep for dep in STAGES[stage]["deps"] if "nuclei" in dep} == expected
     assert f"stages/{stage}.py" in STAGES[stage]["deps"]
+
+
+def test_a_change_of_a_drawing_or_an_interval_trains_nothing() -> None:
+    assert not {f"stages/nuclei/{room}" for room in ("evaluate", "pictures", "report", "experiments")} & set(
+        STAGES["train"]["deps"]
+    )
 
 
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "page"])  # the page shows all of them
@@ -86,14 +132,10 @@ def test_no_script_shadows_a_package() -> None:
 def test_the_committed_run_is_one_of_the_committed_code() -> None:
     locked = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
     assert set(locked) == set(STAGES)
-    files = {
-        entry["path"]: entry["md5"]
-        for stage in locked.values()
-        for entry in [*stage["deps"], *stage.get("outs", [])]
-        if not entry["path"].startswith("data/") and not entry["md5"].endswith(".dir")
-    }
-    found = {path: hashlib.md5((ROOT / path).read_bytes(), usedforsecurity=False).hexdigest() for path in files}
-    assert found == files, "run `dvc repro` and commit dvc.lock and reports/ with the code"
+    entries = [entry for stage in locked.values() for entry in [*stage["deps"], *stage.get("outs", [])]]
+    recorded = {entry["path"]: entry["md5"] for entry in entries if not entry["path"].startswith("data/")}
+    found = {path: md5(ROOT / path) for path in recorded}
+    assert found == recorded, "run `dvc repro` and commit dvc.lock and reports/ with the code"
 
 
 def test_of_the_data_git_has_only_who_is_in_which_part() -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from nuclei import params
+from nuclei.base import params
 
 README = (ROOT / "README.md").read_text()
 METRICS = ("dice", "iou", "map", "ap50", "pq", "f1_weighted", "auc")

@@ -3,4 +3,4 @@
 That of `errors`: in this project's scripts Ctrl-C is one word, no traceback, while they still import the rest.
 """
 
-from nuclei import errors as errors
+from nuclei.base import errors as errors

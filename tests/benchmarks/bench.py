@@ -32,18 +32,18 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 from measuring import ROOT, Ran, ran, stage
-from nuclei import checkpoint
-from nuclei.crops import Crops
-from nuclei.images import read_labels, read_rgb
-from nuclei.inference import STRIDE
-from nuclei.machine import cores, cpu_model, keep_freed_memory
-from nuclei.model import NucleusNet
-from nuclei.normalisation import stretch, to_tensor
-from nuclei.params import load
-from nuclei.records import Record, image_path, label_path, read_part
-from nuclei.segmenter import Segmenter, make_net
-from nuclei.sizing import diameter, zoom_to, zoomed_image
-from nuclei.training import Training, validate
+from nuclei.base.machine import cores, cpu_model, keep_freed_memory
+from nuclei.base.params import load
+from nuclei.images.io import read_labels, read_rgb
+from nuclei.images.records import Record, image_path, label_path, read_part
+from nuclei.network.inference import STRIDE
+from nuclei.network.model import NucleusNet
+from nuclei.network.normalisation import stretch, to_tensor
+from nuclei.network.segmenter import Segmenter, make_net
+from nuclei.network.sizing import diameter, zoom_to, zoomed_image
+from nuclei.train import checkpoint
+from nuclei.train.crops import Crops
+from nuclei.train.training import Training, validate
 from train import first_settings, make_fabric
 
 DICE, IOU = 0.797, 0.703  # what the notebook reported on its validation images

@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
-from nuclei.images import read_labels
-from nuclei.instances import TARGETS, Thresholds, label
-from nuclei.matching import PERCENT, match
-from nuclei.parallel import ordered_map
-from nuclei.records import label_path, read_index
+from nuclei.base.parallel import ordered_map
+from nuclei.images.io import read_labels
+from nuclei.images.records import label_path, read_index
+from nuclei.network.instances import TARGETS, Thresholds, label
+from nuclei.scores.matching import PERCENT, match
 
 NAMES = ("none", *TARGETS)
 SHOWN = [int(np.flatnonzero(percent == PERCENT)[0]) for percent in (50, 75, 90)]

@@ -13,11 +13,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
-from nuclei import params, search
-from nuclei.images import read_rgb
-from nuclei.machine import keep_freed_memory
-from nuclei.records import image_path, label_path, read_part
-from nuclei.segmenter import Segmenter
+from nuclei.base import params
+from nuclei.base.machine import keep_freed_memory
+from nuclei.images.io import read_rgb
+from nuclei.images.records import image_path, label_path, read_part
+from nuclei.network.segmenter import Segmenter
+from nuclei.train import search
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
 

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from clones import environment, make_small
-from nuclei.files import remove
+from nuclei.base.files import remove
 from verify import ROOT, differing, outputs
 
 EPOCHS = 4

@@ -17,10 +17,10 @@ from skimage.segmentation import expand_labels
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
-from nuclei.images import read_labels
-from nuclei.matching import match
-from nuclei.metrics import pixel_counts
-from nuclei.records import label_path, read_part
+from nuclei.images.io import read_labels
+from nuclei.images.records import label_path, read_part
+from nuclei.scores.matching import match
+from nuclei.scores.metrics import pixel_counts
 
 PREPARED, SPLIT, PREDICTIONS = Path("data/prepared"), Path("data/split.csv"), Path("data/predictions")
 OFFSETS_PX = (0, 1, 2, 3)

@@ -22,8 +22,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 from measuring import stage
-from nuclei import files
-from nuclei.records import COLUMNS, image_path, label_path, read_index, read_part
+from nuclei.base import files
+from nuclei.images.records import COLUMNS, image_path, label_path, read_index, read_part
 
 ARCHIVE = Path("data/raw/stage1_train.zip")
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")

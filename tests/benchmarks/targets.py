@@ -21,12 +21,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
-from nuclei.images import read_labels, read_rgb
-from nuclei.instances import TARGETS
-from nuclei.losses import DiceBCELoss, instance_loss
-from nuclei.machine import cores, keep_freed_memory
-from nuclei.records import Record, image_path, label_path, read_part
-from nuclei.segmenter import Segmenter, make_net
+from nuclei.base.machine import cores, keep_freed_memory
+from nuclei.images.io import read_labels, read_rgb
+from nuclei.images.records import Record, image_path, label_path, read_part
+from nuclei.network.instances import TARGETS
+from nuclei.network.segmenter import Segmenter, make_net
+from nuclei.train.losses import DiceBCELoss, instance_loss
 
 SIDE, BATCH = 256, 8
 AREA_PX = SIDE * SIDE

@@ -1,0 +1,294 @@
+"""The parameters: the only reader of params.yaml, and what every value may be."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import reprlib
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from nuclei.base.errors import InputError
+
+FILE = "params.yaml"
+MOST_PROBLEMS = 20  # that one error names
+CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _multiple_of_32(value: int) -> int:
+    if value % 32:
+        raise ValueError("should be a multiple of 32, the network's coarsest step")
+    return value
+
+
+def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("should name each part once")
+    return values
+
+
+Count = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Percentile = Annotated[float, Field(ge=0, le=100)]
+Positive = Annotated[float, Field(gt=0)]
+Diameter = Annotated[float, Field(ge=5, le=200)]
+NotNegative = Annotated[float, Field(ge=0)]
+Side = Annotated[int, Field(ge=32), AfterValidator(_multiple_of_32)]
+Parts = Annotated[tuple[Literal["val", "test"], ...], Field(min_length=1), AfterValidator(_each_once)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+Thresholds = Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Fetch:
+    sample_images: Annotated[int, Field(ge=12, le=10_000)]
+    sample_unlabelled: Annotated[int, Field(ge=0, le=10_000)]
+    timeout_s: Positive
+    retries: Annotated[int, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Prepare:
+    max_image_px: Count
+    max_archive_bytes: Count
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Split:
+    val_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    test_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
+    list: str | None
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Augment:
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    rotate: Probability
+    elastic: Probability
+    gray: Probability
+    invert: Probability
+    shuffle: Probability
+    blur: Probability
+    noise: Probability
+    light: Probability
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Train:
+    arch: str
+    encoder_name: str
+    encoder_weights: str | None
+    instances: Literal["none", "border", "distance"]
+    diameter_px: Diameter | None
+    crop_px: Side
+    crops_per_image: Count
+    batch_size: Count
+    keep_images_mb: Annotated[int, Field(ge=0)]
+    size_exponent: NotNegative
+    rare_exponent: NotNegative
+    normalise_low: Percentile
+    normalise_high: Percentile
+    augment: Augment
+    optimizer: Literal["adamw", "adam", "sgd"]
+    learning_rate: Positive
+    weight_decay: NotNegative
+    schedule: Literal["cosine", "constant"]
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    dice_weight: Probability
+    instance_weight: NotNegative
+    gradient_clip: Positive
+    tile_px: Side
+    tile_overlap_px: Annotated[int, Field(ge=0)]
+    flips: bool
+    search_foreground: Thresholds
+    search_seed: Thresholds
+    search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+    device: Device
+    precision: Precision
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Evaluate:
+    parts: Parts
+    device: Device
+    bootstrap_resamples: Annotated[int, Field(ge=100)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Plot:
+    gallery_images: Count
+    dpi: Annotated[int, Field(ge=50, le=600)]
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Predict:
+    device: Device
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Params:
+    """All of params.yaml: three values at the top, then a section for each stage."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    epochs: Count
+    data: Annotated[str, Field(min_length=1)]
+    fetch: Fetch
+    prepare: Prepare
+    split: Split
+    train: Train
+    evaluate: Evaluate
+    plot: Plot
+    predict: Predict
+
+
+Section = TypeVar("Section")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML less what hides a mistake or makes endless values of a short text.
+
+    That is: aliases, names that stand twice or are no text, and numbers of more than 64 bits.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "found an alias: write the value itself", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = self.construct_object(key)
+            if not isinstance(name, str):
+                raise yaml.constructor.ConstructorError(None, None, "found a name that is no text", key.start_mark)
+            if name in seen:
+                problem = f"found {reprlib.repr(name)} twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        value = super().construct_yaml_int(node)
+        if abs(value) >= 2**64:
+            raise yaml.constructor.ConstructorError(None, None, "found a number of more than 64 bits", node.start_mark)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
+
+def load(path: str | Path = FILE) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: the file is absent or not YAML, or any value is unknown, missing, of the wrong type or
+            out of range; all such values are named together, each with what was got and what is expected.
+    """
+    try:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise InputError("the parameters are missing", file=path, fix="run from the repository's root") from None
+    except OSError as error:
+        raise InputError("the parameters can not be read", file=path, got=error) from None
+    except Exception as error:  # besides its own, PyYAML raises nearly anything on a value that is none of its type
+        raise InputError("the parameters are not valid YAML", file=path, got=error) from None
+    params, problems = _validated(Params, values)
+    wrong = {problem.split(":")[0] for problem in problems}
+    problems += [said for names, said in _contradictions(values) if not names & wrong]
+    if params is None or problems:
+        raise _report(problems, path)
+    return params
+
+
+def checked(section: type[Section], values: object, path: str | Path) -> Section:
+    """Make `section` of plain values as YAML or JSON give them, or raise InputError with all that is wrong."""
+    made, problems = _validated(section, values)
+    if made is None:
+        raise _report(problems, path)
+    return made
+
+
+def _validated(section: type[Section], values: object) -> tuple[Section | None, list[str]]:
+    """The section, or None and all that is wrong with the values, each beginning with the name of the one it is of."""
+    try:
+        # as JSON, where a strict section takes a mapping and a tuple takes a list
+        return TypeAdapter(section).validate_json(json.dumps(values, default=str)), []
+    except ValidationError as error:
+        return None, [_describe(problem, section) for problem in error.errors()]
+
+
+def _report(problems: list[str], path: str | Path) -> InputError:
+    count = "a parameter is" if len(problems) == 1 else f"{len(problems)} parameters are"
+    lines = [f"  - {problem}" for problem in problems[:MOST_PROBLEMS]]
+    more = [f"  and {len(problems) - MOST_PROBLEMS} more"] if len(problems) > MOST_PROBLEMS else []
+    return InputError("\n".join([f"{count} wrong:", *lines, *more]), file=path)
+
+
+def _describe(problem: Mapping[str, Any], section: type) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "unexpected_keyword_argument":
+        close = difflib.get_close_matches(where, _names(section), n=1, cutoff=0.5)
+        return f"{where}: got an unknown name" + (f", did you mean {close[0]}?" if close else "")
+    if problem["type"].startswith("missing"):
+        return f"{where}: missing"
+    said = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    hint = ""
+    if isinstance(problem["input"], str) and _is_number(problem["input"]):
+        hint = " (YAML reads it as text: write it without quotes and exponent)"
+    return f"{where or 'the whole file'}: got {reprlib.repr(problem['input'])}, it {said}{hint}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def _names(section: type, prefix: str = "") -> list[str]:
+    """The dotted names of every leaf and section."""
+    names = []
+    for name, field in section.__pydantic_fields__.items():  # type: ignore[attr-defined]
+        names.append(prefix + name)
+        if hasattr(field.annotation, "__pydantic_fields__"):
+            names += _names(field.annotation, f"{prefix}{name}.")
+    return names
+
+
+def _contradictions(values: object) -> list[tuple[set[str], str]]:
+    """Values that are each right and wrong together: their names, and what is wrong.
+
+    They are read from the plain values, so that they are found beside other problems; one that is absent or no number
+    contradicts nothing.
+    """
+    low, high = _number(values, "train.normalise_low"), _number(values, "train.normalise_high")
+    tile, overlap = _number(values, "train.tile_px"), _number(values, "train.tile_overlap_px")
+    val, test = _number(values, "split.val_fraction"), _number(values, "split.test_fraction")
+    found = []
+    if low >= high:
+        names = {"train.normalise_low", "train.normalise_high"}
+        found.append((names, f"train.normalise_low: got {low:g}, it should be less than train.normalise_high"))
+    if overlap * 2 > tile:
+        names = {"train.tile_px", "train.tile_overlap_px"}
+        found.append((names, f"train.tile_overlap_px: got {overlap:g}, it should be at most half of train.tile_px"))
+    if val + test > 0.8:
+        names = {"split.val_fraction", "split.test_fraction"}
+        found.append((names, f"split.val_fraction + split.test_fraction: got {val + test:g}, it should be at most 0.8"))
+    return found
+
+
+def _number(values: object, name: str) -> float:
+    """The number of this dotted name, NaN where there is none."""
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values if isinstance(values, int | float) and not isinstance(values, bool) else math.nan

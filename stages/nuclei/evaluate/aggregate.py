@@ -1,0 +1,162 @@
+"""The per-image table, and how the metrics of a part follow from its rows.
+
+A metric is either the mean over images of a score, leaving out images where it is undefined, or "pooled": computed
+from counts summed over images. Both are sums over rows, so weights on the rows, how often a bootstrap drew each
+image, give the metric of every resample at once. reports/metrics.json is this of reports/per_image.csv, weights one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei.base.errors import InputError
+from nuclei.scores.matching import PERCENT
+from nuclei.scores.metrics import PixelCounts, Values, ratio
+
+MEANS = {  # metrics that are means over images, and the column of their scores
+    **{name: name for name in ("dice", "iou", "map", "ap50", "ap75", "pq", "sq", "rq", "aji", "count_error")},
+    **{name: name for name in ("nucleus_precision", "nucleus_recall")},
+    "auc_mean": "auc",  # the metrics auc and average_precision rank the pixels of all images together
+    "average_precision_mean": "average_precision",
+}
+TP_COLUMNS = [f"tp{percent}" for percent in PERCENT]
+TEXT_COLUMNS = ["id", "part", "modality"]
+COLUMNS = [
+    *TEXT_COLUMNS,
+    *("height", "width", "nuclei", "nuclei_predicted", "median_area_px", "tp", "fp", "fn", "tn"),
+    *("dice", "iou", "precision", "recall", "map", "ap50", "ap75", "sq", "rq", "pq", "aji"),
+    *("count_error", "splits", "merges"),
+    *("nucleus_precision", "nucleus_recall", "auc", "average_precision"),
+    *("iou_sum", "aji_intersection", "aji_union"),  # see matching.Matches
+    *TP_COLUMNS,  # matched nuclei at each IoU; FP and FN are what is missing to nuclei_predicted and nuclei
+]
+NUMBERS = [column for column in COLUMNS if column not in TEXT_COLUMNS]
+TRUTH_COLUMNS = ("height", "width", "nuclei", "tp", "fn")  # tell whether two tables are of the same truth
+LOWER_IS_BETTER = frozenset({"count_error", "splits", "merges"})
+DIGITS = 6  # decimals in the reports
+
+Columns = dict[str, NDArray[np.float64]]  # each (images,), NaN where undefined
+
+
+def numbers(text: str, name: str) -> tuple[list[dict[str, str]], Columns]:
+    """Read the text of a per_image.csv: its rows as text, and every numeric column as an array.
+
+    A score that the table does not have, because an older version of the code wrote it, is NaN in every image.
+
+    Raises:
+        InputError: it lacks a column that tells which image or which truth a row is of, or a cell is not a number.
+    """
+    rows = list(csv.DictReader(io.StringIO(text)))
+    columns: Columns = {}
+    there = rows[0].keys() if rows else set()
+    missing = [column for column in ("id", "part", *TRUTH_COLUMNS) if column not in there]
+    if missing:
+        fix = "compare with a revision that was scored by this version of the code"
+        raise InputError("the per-image table lacks columns", file=name, got=", ".join(missing), fix=fix)
+    for column in NUMBERS:
+        if column not in there:
+            columns[column] = np.full(len(rows), np.nan)
+            continue
+        try:
+            columns[column] = np.array([float("nan" if row[column] == "" else row[column]) for row in rows])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the per-image table has a wrong cell in {column}", file=name, got=error) from None
+    return rows, columns
+
+
+def metrics(columns: Columns, weights: NDArray[np.integer] | None = None) -> dict[str, Values]:
+    """The metrics of the images, in the order of reports/metrics.json.
+
+    Args:
+        columns: the numeric columns of the per-image table, each (images,) float64, rounded to DIGITS decimals.
+        weights: (..., images), how often each image counts; all once if None.
+
+    Returns:
+        Each metric, of the shape of the weights without their last axis; NaN where it is undefined. `splits` and
+        `merges` are per 100 true nuclei, `count_error` is the mean of |predicted - true|. Pixel scores named without
+        `pooled` that are no mean (precision, recall, f1, f1_weighted, accuracy) are pooled as well; precision and
+        recall of the nuclei at IoU 0.50 are `nucleus_precision` and `nucleus_recall`, their F1 is `rq`.
+    """
+    images = len(next(iter(columns.values())))
+    counted = np.ones(images) if weights is None else weights.astype(np.float64)
+
+    def pooled(column: str) -> Values:
+        return counted @ columns[column]
+
+    pixels = PixelCounts(*(pooled(name) for name in ("tp", "fp", "fn", "tn")))
+    nuclei, predicted = pooled("nuclei"), pooled("nuclei_predicted")
+    matched = [pooled(column) for column in TP_COLUMNS]
+    ap = [ratio(tp, nuclei + predicted - tp) for tp in matched]
+    iou_sum = counted @ _units(columns["iou_sum"]) / 10**DIGITS
+    means = {name: mean(columns[column], counted) for name, column in MEANS.items()}
+    return {
+        "dice": means["dice"],
+        "iou": means["iou"],
+        "dice_pooled": pixels.dice,
+        "iou_pooled": pixels.iou,
+        "precision": pixels.precision,
+        "recall": pixels.recall,
+        "f1": pixels.f1,
+        "f1_weighted": pixels.f1_weighted,
+        "accuracy": pixels.accuracy,
+        "map": means["map"],
+        "ap50": means["ap50"],
+        "ap75": means["ap75"],
+        "map_pooled": np.mean(ap, axis=0),
+        "ap50_pooled": ap[0],
+        "ap75_pooled": ap[5],
+        "pq": means["pq"],
+        "sq": means["sq"],
+        "rq": means["rq"],
+        "aji": means["aji"],
+        "nucleus_precision": means["nucleus_precision"],
+        "nucleus_recall": means["nucleus_recall"],
+        "pq_pooled": ratio(2 * iou_sum, nuclei + predicted),
+        "sq_pooled": ratio(iou_sum, matched[0]),
+        "rq_pooled": ratio(2 * matched[0], nuclei + predicted),
+        "aji_pooled": ratio(pooled("aji_intersection"), pooled("aji_union")),
+        "nucleus_precision_pooled": ratio(matched[0], predicted),
+        "nucleus_recall_pooled": ratio(matched[0], nuclei),
+        "count_error": means["count_error"],
+        "splits": 100 * ratio(pooled("splits"), nuclei),
+        "merges": 100 * ratio(pooled("merges"), nuclei),
+        "auc_mean": means["auc_mean"],
+        "average_precision_mean": means["average_precision_mean"],
+    }
+
+
+def mean(scores: NDArray[np.float64], weights: NDArray[Any]) -> Values:
+    """Mean of the scores (images,) that are defined, each rounded to DIGITS decimals; weights as for `metrics`."""
+    return ratio(weights @ _units(np.nan_to_num(scores)), weights @ np.isfinite(scores) * 10.0**DIGITS)
+
+
+def _units(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The scores in whole units of their last decimal.
+
+    Their sum is exact, so that no order of summation, which depends on the number of cores, changes a digit.
+    """
+    return np.rint(scores * 10**DIGITS)
+
+
+def undefined(columns: Columns) -> dict[str, int]:
+    """In how many images each metric that is a mean over images is undefined."""
+    return {name: int(np.isnan(columns[column]).sum()) for name, column in MEANS.items()}
+
+
+def chosen(columns: Columns, where: NDArray[np.bool_] | NDArray[np.intp]) -> Columns:
+    """The columns at some of the rows."""
+    return {name: values[where] for name, values in columns.items()}
+
+
+def rounded(values: Mapping[str, Values]) -> dict[str, float | int]:
+    """Plain numbers, as the reports hold them: whole ones as they are, others with DIGITS decimals."""
+    return {
+        name: int(value) if isinstance(value, int | np.integer) else round(float(value), DIGITS)
+        for name, value in values.items()
+    }

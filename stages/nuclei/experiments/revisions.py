@@ -1,0 +1,163 @@
+"""What git tracks of one revision, or of a DVC experiment: metrics, per-image scores and parameters."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from nuclei.base.errors import InputError
+from nuclei.evaluate import aggregate
+from nuclei.evaluate.aggregate import Columns
+
+METRICS, PER_IMAGE, PARAMS = "reports/metrics.json", "reports/per_image.csv", "params.yaml"
+
+Number = float | None  # None: undefined
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What one revision says of itself.
+
+    Attributes:
+        name: as the user gave it.
+        metrics: of each part.
+        parameters: every leaf of params.yaml by its dotted name, as JSON.
+        images: of each part, the ids and the numeric columns of their rows in the per-image table.
+        modalities: of each part, those of its images, in the same order; empty text where the table has none.
+        started: the parameters of the commit that a DVC experiment started from, or of the one before; None where
+            none can be read.
+    """
+
+    name: str
+    metrics: Mapping[str, Mapping[str, Number]]
+    parameters: Mapping[str, str]
+    images: Mapping[str, tuple[list[str], Columns]]
+    modalities: Mapping[str, list[str]]
+    started: Mapping[str, str] | None = None
+
+
+def read_revision(revision: str, folder: Path) -> Snapshot:
+    """Read a branch, tag or commit of the repository that `folder` is in, or a DVC experiment by its name.
+
+    Raises:
+        InputError: there is no such revision, or it lacks a report or holds one that can not be read.
+    """
+    commit = _commit(revision, folder)
+
+    def text(path: str) -> str:
+        shown = _git(folder, "show", f"{commit}:./{path}")
+        if shown.returncode:
+            fix = "compare with a revision whose reports were committed after `dvc repro`"
+            raise InputError(f"the revision {revision} has no {path}", file=path, got=commit[:9], fix=fix)
+        return shown.stdout.decode("utf-8", errors="replace")
+
+    snapshot = _snapshot(f"{revision} ({commit[:9]})", text)
+    before = _git(folder, "show", f"{commit}^:./{PARAMS}")
+    try:
+        started = None if before.returncode else _parameters(before.stdout.decode("utf-8", errors="replace"), "")
+    except InputError:  # of another revision than the one asked for
+        started = None
+    return replace(snapshot, started=started)
+
+
+def read_working_tree(folder: Path) -> Snapshot:
+    """Read what lies in `folder`, committed or not.
+
+    Raises:
+        InputError: a report is absent or can not be read.
+    """
+
+    def text(path: str) -> str:
+        try:
+            return (folder / path).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            fix = "run from the repository's root, after `dvc repro`"
+            raise InputError("a report is missing", file=folder / path, fix=fix) from None
+
+    return _snapshot("the working tree", text)
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise InputError("git is not installed", fix="install it: the comparison reads what git tracks") from None
+
+
+def _commit(revision: str, folder: Path) -> str:
+    """The hash of a revision that git knows, or of the DVC experiment of that name."""
+    found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if not found.returncode:
+        return found.stdout.decode().strip()
+    listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
+    if listed.returncode:
+        said = listed.stderr.decode(errors="replace").strip()
+        raise InputError("git can not read this folder", file=folder.resolve(), got=said)
+    # DVC keeps an experiment as refs/exps/<the 40 digits of its baseline, cut after 2>/<name>
+    refs = re.findall(r"^(\w+) refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)$", listed.stdout.decode(), re.MULTILINE)
+    commits = [commit for commit, name in refs if name == revision]
+    if len(commits) > 1:
+        fix = "give its hash: " + ", ".join(commit[:9] for commit in commits)
+        raise InputError(f"{len(commits)} experiments have the name {revision}", fix=fix)
+    if not commits:
+        raise InputError(
+            "there is no such revision",
+            got=revision,
+            expected="a branch, tag or commit, or the name of a DVC experiment (`dvc exp list --all-commits`)",
+            fix=_advice(folder),
+        )
+    return str(commits[0])
+
+
+def _advice(folder: Path) -> str:
+    """What to do about a revision that is not there."""
+    if _git(folder, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
+        everything = '"+refs/heads/*:refs/remotes/origin/*"'
+        return f"this clone is shallow, fetch what it lacks: git fetch --unshallow origin {everything}"
+    return "list what there is: git branch --all; an experiment of others comes with: dvc exp pull origin NAME"
+
+
+def _snapshot(name: str, text: Any) -> Snapshot:
+    where = f"{{}} of {name}".format
+    try:
+        metrics = json.loads(text(METRICS))
+        values = [value for section in metrics.values() for value in section.values()]
+        if not all(value is None or isinstance(value, int | float) for value in values):
+            raise ValueError("a metric is not a number")
+    except (AttributeError, ValueError) as error:
+        raise InputError("the metrics can not be read", file=where(METRICS), got=error) from None
+    rows, columns = aggregate.numbers(text(PER_IMAGE), where(PER_IMAGE))
+    images, modalities = {}, {}
+    parts = np.array([row["part"] for row in rows])
+    for part in dict.fromkeys(parts.tolist()):
+        ids = [row["id"] for row in rows if row["part"] == part]
+        if len(set(ids)) < len(ids):
+            raise InputError("an image stands twice in the per-image table", file=where(PER_IMAGE), got=part)
+        images[part] = ids, aggregate.chosen(columns, parts == part)
+        modalities[part] = [row.get("modality") or "" for row in rows if row["part"] == part]
+    return Snapshot(name, metrics, _parameters(text(PARAMS), name), images, modalities)
+
+
+def _parameters(text: str, name: str) -> dict[str, str]:
+    try:
+        return _leaves(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise InputError("the parameters are not valid YAML", file=f"{PARAMS} of {name}", got=error) from None
+
+
+def _leaves(value: object, prefix: str = "") -> dict[str, str]:
+    """Plain text, unlike `params.load`: another revision may have other parameters than this code knows."""
+    if not isinstance(value, dict):
+        return {prefix: json.dumps(value, ensure_ascii=False, default=str)}
+    leaves: dict[str, str] = {}
+    for name, item in value.items():
+        leaves |= _leaves(item, f"{prefix}.{name}" if prefix else str(name))
+    return leaves

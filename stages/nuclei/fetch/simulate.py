@@ -1,0 +1,373 @@
+"""The built-in sample: synthetic microscope images of nuclei with exact masks, in the layout of Kaggle's archives.
+
+The looks are those of the real data: fluorescence (dim and large, small and sparse, bright and crowded, clumps, noisy),
+stained tissue (purple on white, purple on purple), and cells in bright-field. Nuclei are irregular ellipses that may
+touch but never overlap. Everything follows from the seed, and no image
+depends on how many others are drawn.
+
+All arithmetic is in float64 and rounded to 8 bit at the end, so that the last bit of a sine, which may differ between
+processors, does not reach the file.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nuclei.base.files import remove, replacing
+
+DATE = (2018, 1, 16, 0, 0, 0)  # of every file in the archive: that of the real one
+Plane = NDArray[np.float64]  # (H, W), or (H, W, 3) in colour
+Labels = NDArray[np.uint16]  # (H, W), 0 = background
+WAVES = np.array([2, 3, 4, 5])  # how many times round an outline its bumps come
+
+SMALL = ((128, 128), (128, 160), (160, 160))
+MEDIUM = ((128, 192), (160, 192), (192, 192))
+LARGE = ((192, 256), (256, 256), (256, 320))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one kind of image looks.
+
+    Attributes:
+        draw: makes (H, W, 3) values from 0 to 255 of the nuclei.
+        sizes: the image's height and width, one of these, in pixels.
+        radius: least and greatest mean radius of a nucleus, in pixels.
+        area: mean number of pixels of the image for one nucleus.
+        touching: probability that a nucleus is put against another one.
+        stretch: greatest ratio of a nucleus's axes.
+        bumps: how irregular the outlines are; 0 is an ellipse.
+    """
+
+    draw: Callable[[Generator, Nuclei], Plane]
+    sizes: tuple[tuple[int, int], ...]
+    radius: tuple[float, float]
+    area: float
+    touching: float
+    stretch: float
+    bumps: float
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """Where the nuclei are.
+
+    Attributes:
+        labels: (H, W), 1..n, each one connected piece.
+        depth: (H, W), 0 in the middle of each nucleus and in the background, 1 at its outline.
+    """
+
+    labels: Labels
+    depth: Plane
+
+    def each(self, values: Plane) -> Plane:
+        """Spread one value for each nucleus over its pixels; 0 in the background."""
+        return np.concatenate([[0.0], values])[self.labels]
+
+    @property
+    def count(self) -> int:
+        return int(self.labels.max())
+
+
+def write_sample(folder: Path, *, images: int, unlabelled: int, seed: int) -> None:
+    """Write `folder`/stage1_train.zip with masks and, if `unlabelled` > 0, stage1_test.zip without.
+
+    The same bytes for the same arguments; what else lies in the folder under these two names is replaced.
+
+    Args:
+        folder: made if absent.
+        images: how many with masks.
+        unlabelled: how many without.
+        seed: of everything drawn.
+    """
+    _write_archive(folder / "stage1_train.zip", _members(images, seed, first=0, masks=True))
+    if unlabelled:
+        _write_archive(folder / "stage1_test.zip", _members(unlabelled, seed, first=images, masks=False))
+    else:
+        remove(folder / "stage1_test.zip")
+
+
+def draw(seed: int, number: int) -> tuple[NDArray[np.uint8], Labels]:
+    """Draw image `number` of the sample: (H, W, 3) uint8 RGB and its label map (H, W) uint16, 0 = background."""
+    rng = np.random.default_rng([seed, number])
+    look = LOOKS[number % len(LOOKS)]
+    height, width = look.sizes[rng.integers(len(look.sizes))]
+    nuclei = _place(rng, look, height, width)
+    rgb = look.draw(rng, nuclei)
+    return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8), nuclei.labels
+
+
+# --- the archive ------------------------------------------------------------------------------------------------------
+
+
+def _members(count: int, seed: int, *, first: int, masks: bool) -> Iterator[tuple[str, bytes]]:
+    for number in range(first, first + count):
+        rgb, labels = draw(seed, number)
+        id = f"synthetic_{number:04d}"
+        yield f"{id}/images/{id}.png", _png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+        for label in range(1, int(labels.max()) + 1) if masks else ():
+            yield f"{id}/masks/{id}_{label:03d}.png", _png((labels == label).astype(np.uint8) * 255)
+
+
+def _png(pixels: NDArray[Any]) -> bytes:
+    return bytes(cv2.imencode(".png", pixels)[1].tobytes())
+
+
+def _write_archive(path: Path, members: Iterator[tuple[str, bytes]]) -> None:
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # stored: a PNG is compressed
+        for name, data in members:
+            info = zipfile.ZipInfo(name, DATE)
+            info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system
+            archive.writestr(info, data)
+
+
+# --- geometry ---------------------------------------------------------------------------------------------------------
+
+
+def _place(rng: Generator, look: Look, height: int, width: int) -> Nuclei:
+    """Put nuclei down one by one; one that would lie too much under the others is left out."""
+    labels, depth = np.zeros((height, width), np.uint16), np.zeros((height, width))
+    wanted = max(2, round(height * width / look.area * rng.uniform(0.6, 1.4)))
+    placed: list[tuple[float, float, float]] = []
+    for _ in range(4 * wanted):
+        if len(placed) == wanted:
+            break
+        radius = rng.uniform(*look.radius)
+        if placed and rng.random() < look.touching:
+            row, col, other = placed[rng.integers(len(placed))]
+            angle, away = rng.uniform(0, 2 * np.pi), (radius + other) * rng.uniform(0.85, 1.05)
+            row, col = row + away * np.sin(angle), col + away * np.cos(angle)
+        else:
+            row, col = rng.uniform(0, height), rng.uniform(0, width)
+        if not (0 <= row < height and 0 <= col < width):
+            continue
+        box, distance = _blob(rng, (row, col), radius, look, (height, width))
+        inside = distance < 1
+        free = _largest_piece(inside & (labels[box] == 0))
+        # a nucleus cut by the image's edge may be small, but not a sliver
+        if free.sum() < max(0.75 * inside.sum(), 0.25 * np.pi * radius**2, 12):
+            continue
+        placed.append((row, col, radius))
+        labels[box][free] = len(placed)
+        depth[box][free] = distance[free]
+    return Nuclei(labels, depth)
+
+
+def _blob(
+    rng: Generator, centre: tuple[float, float], radius: float, look: Look, shape: tuple[int, int]
+) -> tuple[tuple[slice, slice], Plane]:
+    """The box round an irregular ellipse, and in it the distance from the centre: 1 on the outline."""
+    ratio, turn = np.sqrt(rng.uniform(1, look.stretch)), rng.uniform(0, np.pi)
+    bumps = look.bumps * rng.uniform(0, 1, len(WAVES)) / WAVES
+    phases = rng.uniform(0, 2 * np.pi, len(WAVES))
+    reach = radius * ratio * (1 + bumps.sum()) + 1
+    low = [int(np.clip(middle - reach, 0, side)) for middle, side in zip(centre, shape, strict=True)]
+    high = [int(np.clip(middle + reach + 2, 0, side)) for middle, side in zip(centre, shape, strict=True)]
+    rows, cols = np.mgrid[low[0] : high[0], low[1] : high[1]]
+    down, right = rows - centre[0], cols - centre[1]
+    along = (np.cos(turn) * right + np.sin(turn) * down) / (radius * ratio)
+    across = (np.cos(turn) * down - np.sin(turn) * right) / (radius / ratio)
+    angle = np.arctan2(across, along)
+    outline = 1 + sum(
+        bump * np.cos(wave * angle + phase) for bump, wave, phase in zip(bumps, WAVES, phases, strict=True)
+    )
+    return (slice(low[0], high[0]), slice(low[1], high[1])), np.hypot(along, across) / outline
+
+
+def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    pieces, count = ndimage.label(mask)
+    if count < 2:
+        return mask
+    return np.asarray(pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]))
+
+
+# --- light ------------------------------------------------------------------------------------------------------------
+
+
+def _cloud(rng: Generator, shape: tuple[int, ...], sigma: float | tuple[float, float]) -> Plane:
+    """Smooth noise of mean 0 and deviation 1; `sigma`, in pixels, is the size of its grain."""
+    noise: Plane = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
+    return np.asarray((noise - noise.mean()) / noise.std())
+
+
+def _blur(plane: Plane, sigma: float) -> Plane:
+    blurred: Plane = ndimage.gaussian_filter(plane, sigma, mode="nearest")
+    return blurred
+
+
+def _strands(rng: Generator, shape: tuple[int, ...]) -> Plane:
+    """Wavy fibres of mean 0 and deviation 1: long-grained noise, turned, and sampled along bent lines."""
+    turn, (rows, cols) = rng.uniform(0, np.pi), np.indices(shape)
+    along = np.cos(turn) * cols + np.sin(turn) * rows + 5 * _cloud(rng, shape, 14)
+    across = np.cos(turn) * rows - np.sin(turn) * cols + 7 * _cloud(rng, shape, 20)
+    straight = _cloud(rng, (256, 256), (1.1, 9.0))
+    bent = ndimage.map_coordinates(straight, [across, along], order=1, mode="grid-wrap")
+    return np.asarray(bent, np.float64)
+
+
+def _uneven(rng: Generator, shape: tuple[int, ...], strength: float) -> Plane:
+    """Illumination round 1: a slope across the image and a darker rim."""
+    rows, cols = (np.linspace(-1, 1, side) for side in shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = np.sin(angle) * rows[:, None] + np.cos(angle) * cols[None, :]
+    rim = (rows[:, None] ** 2 + cols[None, :] ** 2) / 2
+    light: Plane = 1 + strength * (slope - rim * rng.uniform(0, 1))
+    return light
+
+
+def _gray(plane: Plane) -> Plane:
+    return np.repeat(plane[:, :, None], 3, axis=2)
+
+
+def _fluorescence(
+    *,
+    peak: tuple[float, float],
+    spread: float,
+    floor: tuple[float, float],
+    grain: float,
+    spots: float,
+    blur: tuple[float, float],
+    noise: float,
+    light: float,
+) -> Callable[[Generator, Nuclei], Plane]:
+    """Nuclei glow on a dark ground.
+
+    Args:
+        peak: brightness of the nuclei, of 255.
+        spread: how much it differs from nucleus to nucleus, as a fraction.
+        floor: brightness of the ground.
+        grain: contrast of the chromatin, as a fraction.
+        spots: contrast of bright spots in it (the chromocentres of mouse cells), as a fraction.
+        blur: of the optics, in pixels.
+        noise: of the camera, at full brightness, of 255.
+        light: how uneven the illumination is, as a fraction.
+    """
+
+    def paint(rng: Generator, nuclei: Nuclei) -> Plane:
+        shape, inside = nuclei.labels.shape, nuclei.labels > 0
+        brightness = rng.uniform(*peak) * np.exp(spread * rng.standard_normal(nuclei.count))
+        chromatin = 1 + grain * (_cloud(rng, shape, 1.2) + _cloud(rng, shape, 3)) / 1.4
+        chromatin += spots * np.clip(_cloud(rng, shape, 1.4) - 1.0, 0, None)
+        dome = 1 - 0.35 * nuclei.depth**3
+        glow = nuclei.each(brightness) * np.clip(chromatin, 0.2, None) * dome * inside
+        sharp = _blur(glow, rng.uniform(*blur))
+        haze = 0.05 * _blur(glow, 9) + rng.uniform(*floor) * (1 + 0.05 * _cloud(rng, shape, 25))
+        signal = (sharp + haze) * _uneven(rng, shape, rng.uniform(0, light))
+        # photon noise grows with the root of the signal
+        return _gray(signal + noise * np.sqrt(np.clip(signal, 1, None) / 255) * rng.standard_normal(shape))
+
+    return paint
+
+
+def _tissue(
+    *, ground: tuple[float, float, float], stain: tuple[float, float, float], fibres: float, depth: tuple[float, float]
+) -> Callable[[Generator, Nuclei], Plane]:
+    """Stained nuclei in a section, by the Beer-Lambert law: light = ground * exp(-density * stain).
+
+    Args:
+        ground: colour of the light that passes beside the tissue.
+        stain: how strongly the stain takes up red, green and blue.
+        fibres: contrast of the tissue between the nuclei.
+        depth: least and greatest density of the stain in a nucleus.
+    """
+
+    def paint(rng: Generator, nuclei: Nuclei) -> Plane:
+        shape, inside = nuclei.labels.shape, nuclei.labels > 0
+        density = np.clip(nuclei.each(rng.uniform(*depth, nuclei.count)), 0, None)
+        coarse = nuclei.each(rng.uniform(0.1, 0.5, nuclei.count))  # some nuclei are even, some open and speckled
+        chromatin = 1 + coarse * (0.8 * _cloud(rng, shape, 1.1) + 0.5 * _cloud(rng, shape, 2.5))
+        rim = 0.75 + 0.45 * nuclei.depth**4
+        chroma = _blur(density * np.clip(chromatin, 0.25, 1.8) * rim * inside, rng.uniform(0.6, 1.0))
+        strands = np.clip(0.7 * _strands(rng, shape) + 0.6 * _cloud(rng, shape, 4), -1.5, 2.5)
+        lumen = np.clip(2 * _cloud(rng, shape, 22) + 1.5, 0, 1)  # holes in the tissue, smooth and pale
+        matrix = fibres * lumen * np.clip(1 + 0.45 * strands + 0.12 * _cloud(rng, shape, 1), 0, None)
+        # nuclei of the layers above and below, out of focus: nobody would mark them
+        ghosts = 0.35 * np.clip(_blur(np.clip(_cloud(rng, shape, 4) - 1.8, 0, 1), 2), 0, None) * (1 - inside)
+        tint = np.array(stain) * np.exp(0.05 * rng.standard_normal(3))
+        halo = 0.10 * _blur(chroma, 5)
+        light = np.array(ground) * np.exp(-(chroma + matrix + ghosts + halo)[:, :, None] * tint)
+        light = light * _uneven(rng, shape, rng.uniform(0, 0.06))[:, :, None]
+        grain = 1.5 * _cloud(rng, shape, 0.6)[:, :, None] + 0.8 * rng.standard_normal(light.shape)
+        return np.asarray(light + grain)
+
+    return paint
+
+
+def _brightfield(rng: Generator, nuclei: Nuclei) -> Plane:
+    """Each dark nucleus lies in a large pale cell, on a bright ground."""
+    shape, inside = nuclei.labels.shape, nuclei.labels > 0
+    cells = np.zeros(shape)
+    for row, col in ndimage.center_of_mass(inside, nuclei.labels, range(1, nuclei.count + 1)):
+        centre = row + rng.uniform(-12, 12), col + rng.uniform(-12, 12)
+        box, distance = _blob(rng, centre, rng.uniform(28, 48), CELL, shape)
+        body = np.clip((1 - distance) * 12, 0, 1)
+        edge = np.exp(-(((distance - 0.97) / 0.03) ** 2))
+        cells[box] += rng.uniform(0.06, 0.16) * body + 0.10 * edge * np.clip(_cloud(rng, distance.shape, 5), 0, 2)
+    in_cell = cells > 0.02
+    folds = np.exp(-((_cloud(rng, shape, 9) / 0.06) ** 2)) * in_cell
+    speckles = np.clip(_cloud(rng, shape, 1.0) - 1.3, 0, 1.5) * in_cell
+    debris = np.clip(_cloud(rng, shape, 1.5) - 3.2, 0, 1)
+    chromatin = np.clip(1 + 0.12 * _cloud(rng, shape, 1.2) + 0.1 * _cloud(rng, shape, 3), 0.3, None)
+    dark = nuclei.each(rng.uniform(0.5, 0.95, nuclei.count)) * chromatin * inside
+    density = _blur(cells, 0.8) * (1 + 0.12 * _cloud(rng, shape, 4)) + 0.05 * folds + 0.09 * speckles + 0.5 * debris
+    light = rng.uniform(222, 234) * np.exp(-_blur(density + dark, rng.uniform(0.6, 1.0)))
+    return _gray(light * _uneven(rng, shape, rng.uniform(0, 0.05)) + 1.2 * rng.standard_normal(shape))
+
+
+CELL = Look(_brightfield, (), (28, 48), 0, 0, 1.8, 0.35)
+
+DIM = Look(
+    _fluorescence(
+        peak=(28, 60), spread=0.15, floor=(4, 9), grain=0.06, spots=0.0, blur=(1.0, 1.6), noise=5, light=0.15
+    ),
+    (*MEDIUM, *LARGE[:2]), (13, 19), 2600, 0.25, 1.9, 0.15,
+)  # fmt: skip
+SPARSE = Look(
+    _fluorescence(
+        peak=(60, 150), spread=0.4, floor=(5, 16), grain=0.10, spots=0.0, blur=(0.7, 1.2), noise=8, light=0.2
+    ),
+    (*SMALL, *MEDIUM), (4.5, 7), 1300, 0.25, 2.4, 0.15,
+)  # fmt: skip
+CROWDED = Look(
+    _fluorescence(
+        peak=(70, 150), spread=0.25, floor=(6, 20), grain=0.14, spots=0.6, blur=(0.8, 1.3), noise=12, light=0.25
+    ),
+    (*SMALL, *MEDIUM), (6.5, 9.5), 520, 0.45, 1.5, 0.2,
+)  # fmt: skip
+CLUMPS = Look(
+    _fluorescence(
+        peak=(90, 190), spread=0.25, floor=(8, 18), grain=0.22, spots=0.35, blur=(0.7, 1.0), noise=8, light=0.15
+    ),
+    (*SMALL, *MEDIUM), (4.5, 7), 1000, 0.65, 1.6, 0.5,
+)  # fmt: skip
+NOISY = Look(
+    _fluorescence(
+        peak=(40, 90), spread=0.45, floor=(5, 14), grain=0.15, spots=0.1, blur=(1.3, 2.4), noise=26, light=0.4
+    ),
+    (*SMALL, *MEDIUM), (8, 14), 1300, 0.5, 1.6, 0.25,
+)  # fmt: skip
+ON_WHITE = Look(
+    _tissue(ground=(228, 230, 224), stain=(0.85, 1.5, 0.62), fibres=0.04, depth=(0.35, 1.4)),
+    (*MEDIUM, *LARGE), (6, 9), 900, 0.6, 1.9, 0.4,
+)  # fmt: skip
+ON_PURPLE = Look(
+    _tissue(ground=(200, 184, 222), stain=(1.1, 1.3, 0.36), fibres=0.13, depth=(0.4, 1.5)),
+    (*MEDIUM, *LARGE), (7, 12), 1300, 0.45, 2.6, 0.25,
+)  # fmt: skip
+CELLS = Look(_brightfield, (*MEDIUM, *LARGE[:2]), (6, 9.5), 6500, 0.0, 1.6, 0.3)
+
+# twelve, five and three of twenty; any few neighbours hold all three modalities
+LOOKS = (
+    DIM, ON_WHITE, CROWDED, CELLS, SPARSE, CLUMPS, ON_PURPLE, NOISY, CROWDED, ON_WHITE,
+    DIM, CELLS, CROWDED, SPARSE, ON_PURPLE, CLUMPS, NOISY, CELLS, ON_PURPLE, SPARSE,
+)  # fmt: skip

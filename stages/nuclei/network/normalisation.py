@@ -1,0 +1,43 @@
+"""From an 8-bit image to the network's input: stretched between percentiles, then ImageNet's mean and deviation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nuclei.network.model import MEAN, STD
+
+PALE = 0.35  # of white: in most colour images the darkest percentile lies below, in those of few nuclei far above
+
+
+def stretch(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8]:
+    """Map the `low` and `high` percentiles of all values of an image to 0 and 255, linearly, and clip.
+
+    Where the background is light and few nuclei darken it, the low percentile is background too, and to stretch from
+    there would make nuclei of its noise: then at most `PALE` of what becomes 255 becomes 0. The three channels share
+    one mapping, so colours keep their hue. An image of one value becomes black.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        low, high: percentiles, 0 to 100.
+    """
+    counts = np.bincount(rgb.reshape(-1), minlength=256)
+    cumulative = np.cumsum(counts) / rgb.size * 100
+    bottom = float(np.searchsorted(cumulative, low, side="right"))  # so that 0 is the smallest value
+    top = float(min(np.searchsorted(cumulative, high), np.flatnonzero(counts)[-1]))  # 100 the largest
+    dark_background = np.searchsorted(cumulative, 50) - bottom < (top - bottom) / 4
+    if not dark_background:
+        bottom = min(bottom, PALE * top)
+    table = (np.arange(256) - bottom) / max(top - bottom, 1) * 255
+    return np.clip(np.rint(table), 0, 255).astype(np.uint8)[rgb]
+
+
+def to_tensor(rgb: NDArray[np.uint8]) -> Tensor:
+    """Turn (H, W, 3) uint8 into the (3, H, W) float32 that the network takes."""
+    image = np.moveaxis(rgb, 2, 0).astype(np.float32, order="C")
+    image /= 255
+    image -= np.array(MEAN, np.float32)[:, None, None]
+    image /= np.array(STD, np.float32)[:, None, None]
+    return torch.from_numpy(image)

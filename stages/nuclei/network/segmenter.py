@@ -1,0 +1,218 @@
+"""A trained model in use: an image in, a label map out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from nuclei.base import files
+from nuclei.base.errors import InputError
+from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
+from nuclei.images.io import read_rgb
+from nuclei.network.inference import predict_maps
+from nuclei.network.instances import TARGETS, Thresholds, label
+from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
+from nuclei.network.normalisation import stretch
+from nuclei.network.sizing import diameter, zoom_to
+
+FOLDER = Path("data/model")
+WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
+FIX = "train one: dvc repro train"
+ROUGH = Thresholds(foreground=0.5, seed=0.7, min_area_px=10)  # for a look that only measures
+DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True, config=CONFIG)
+class Settings:
+    """What rebuilds a model and predicts as it was tuned to: model.json, beside its weights."""
+
+    arch: str
+    encoder_name: str
+    instances: str
+    normalise_low: Percentile
+    normalise_high: Percentile
+    tile_px: Side
+    tile_overlap_px: Annotated[int, Field(ge=0)]
+    flips: bool
+    foreground: Probability
+    seed: Probability
+    min_area_px: Annotated[int, Field(ge=0)]
+    precision: Precision = "auto"
+    diameter_px: Diameter | None = None
+
+    @property
+    def thresholds(self) -> Thresholds:
+        return Thresholds(self.foreground, self.seed, self.min_area_px)
+
+
+class Segmenter:
+    """A model with all that it needs to segment an image.
+
+    Example:
+        >>> segmenter = Segmenter.load("data/model")
+        >>> segmenter.segment(rgb).shape     # rgb: (256, 320, 3) uint8
+        (256, 320)
+    """
+
+    def __init__(self, net: NucleusNet, settings: Settings, *, device: str = "cpu") -> None:
+        self.settings, self.device = settings, device
+        self.dtype = DTYPES[pick_precision(settings.precision, device)]
+        self.net = net.eval().to(device).to(memory_format=torch.channels_last)
+
+    @classmethod
+    def load(cls, folder: str | Path = FOLDER, *, device: str = "auto") -> Segmenter:
+        """Read a model from the folder that `train` wrote.
+
+        Raises:
+            InputError: no model is there, or its files do not belong together.
+        """
+        folder = Path(folder)
+        path = folder / SETTINGS
+        if not path.exists():
+            raise InputError("there is no trained model", file=folder, fix=FIX)
+        settings = checked(Settings, files.read_json(path, FIX), path)
+        if settings.instances != "none" and settings.instances not in TARGETS:
+            raise InputError(
+                "the model's second head is unknown", file=path, got=settings.instances, expected=list(TARGETS)
+            )
+        if settings.normalise_low >= settings.normalise_high or settings.tile_overlap_px * 2 > settings.tile_px:
+            raise InputError(
+                "the model's settings contradict each other",
+                file=path,
+                expected="normalise_low below normalise_high, and tile_overlap_px at most half of tile_px",
+                fix=FIX,
+            )
+        net = make_net(settings.arch, settings.encoder_name, settings.instances)
+        load_state(net.unet, read_weights(folder / WEIGHTS), folder / WEIGHTS)
+        if net.instance_head is not None:
+            load_state(net.instance_head, read_weights(folder / HEAD_WEIGHTS), folder / HEAD_WEIGHTS)
+        return cls(net, settings, device=pick_device(device))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model into an existing folder: the U-Net's plain state dict, the head's, and the settings."""
+        folder = Path(folder)
+        _save(self.net.unet, folder / WEIGHTS)
+        if self.net.instance_head is not None:
+            _save(self.net.instance_head, folder / HEAD_WEIGHTS)
+        files.write_json(folder / SETTINGS, asdict(self.settings))
+
+    def use(self, thresholds: Thresholds) -> None:
+        """Label with these thresholds from now on."""
+        self.settings = replace(self.settings, **asdict(thresholds))
+
+    def maps(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[np.float32]:
+        """Predict (1 + C, H, W) float32: the foreground's probability, then the second head's maps.
+
+        Args:
+            rgb: (H, W, 3) uint8.
+            diameter_px: of its nuclei; None has them measured in a prediction of the image as it is. Of no account
+                for a model that was trained without `train.diameter_px`.
+        """
+        settings = self.settings
+        stretched = stretch(rgb, settings.normalise_low, settings.normalise_high)
+        if settings.diameter_px is None:
+            return self._predict(stretched, 1.0, flips=settings.flips)
+        if diameter_px is None:
+            diameter_px = diameter(self.label(self._predict(stretched, 1.0, flips=False), ROUGH))
+        return self._predict(stretched, zoom_to(settings.diameter_px, diameter_px), flips=settings.flips)
+
+    def _predict(self, stretched: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
+        return predict_maps(
+            self.net,
+            stretched,
+            tile_px=self.settings.tile_px,
+            overlap_px=self.settings.tile_overlap_px,
+            flips=flips,
+            zoom=zoom,
+            precision=self.dtype,
+        )
+
+    def label(self, maps: NDArray[np.float32], thresholds: Thresholds | None = None) -> NDArray[Any]:
+        """Make the (H, W) label map, uint16 or uint32 where needed, of what `maps` returned."""
+        instances = maps[1:] if len(maps) > 1 else None
+        return label(self.settings.instances, maps[0], instances, thresholds or self.settings.thresholds)
+
+    def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
+        """Segment an (H, W, 3) uint8 image: (H, W) labels, 0 = background, 1..n the nuclei. See `maps`."""
+        return self.label(self.maps(rgb, diameter_px))
+
+
+def make_net(arch: str, encoder_name: str, instances: str, encoder_weights: str | None = None) -> NucleusNet:
+    """Make the network whose second head learns the target `instances`; see NucleusNet."""
+    channels = 1 if instances in TARGETS else 0
+    return NucleusNet(arch, encoder_name, map_channels=channels, encoder_weights=encoder_weights)
+
+
+def segment_cell_image(
+    image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = FOLDER, diameter_px: float | None = None
+) -> NDArray[Any]:
+    """Segment every nucleus of one image.
+
+    Args:
+        image: (H, W, 3) or (H, W) uint8, or the path of an image file.
+        model: a loaded Segmenter (load it once for many images), or the folder of one.
+        diameter_px: of the nuclei; None has them measured. See `Segmenter.maps`.
+
+    Returns:
+        (H, W) uint16, uint32 where needed: 0 = background, 1..n the nuclei.
+
+    Raises:
+        InputError: there is no model, or the image can not be read or has the wrong shape or type.
+    """
+    segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model)
+    if isinstance(image, str | Path):
+        return segmenter.segment(read_rgb(Path(image)), diameter_px)
+    if image.ndim == 2:
+        image = np.repeat(image[..., None], 3, axis=2)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise InputError(
+            "the image has the wrong shape or type",
+            got=f"{image.shape} {image.dtype}",
+            expected="(H, W, 3) or (H, W) uint8",
+            fix="give the path of the file instead: every format that prepare reads is converted",
+        )
+    return segmenter.segment(image, diameter_px)
+
+
+def pick_device(device: str) -> str:
+    """Resolve `auto` to the best device there is; raise InputError for one that is not there."""
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        raise InputError(
+            "the device is not there", got=device, expected=[name for name in there if there[name]], fix="device: auto"
+        )
+    return device
+
+
+def pick_precision(precision: str, device: str) -> str:
+    """Resolve `auto` to bf16-mixed where the device multiplies in bfloat16 natively, and to 32-true elsewhere.
+
+    GPUs do, and CPUs with AVX-512 BF16 or AMX; on others bfloat16 is slower than float32.
+    """
+    if precision != "auto":
+        return precision
+    can = torch.cpu.get_capabilities() if device == "cpu" else {}
+    native = device == "cuda" or can.get("avx512_bf16", False) or can.get("amx_bf16", False)
+    return "bf16-mixed" if native else "32-true"
+
+
+def _save(module: torch.nn.Module, path: Path) -> None:
+    """Write a state dict; its bytes depend on its values alone, not on the file's name or place.
+
+    Given a path instead of an open file, torch writes the name into the file.
+    """
+    save_tensors(_plain(module), path)
+
+
+def _plain(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The state dict on the CPU in the default memory format, so that its bytes depend on its values alone."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}

@@ -1,0 +1,4 @@
+"""Drawings over images: contours, montages, errors.
+
+May import: base, images, scores.
+"""

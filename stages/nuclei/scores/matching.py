@@ -1,0 +1,196 @@
+"""Scores of instances: which predicted nucleus is which true one, and what follows from it.
+
+Two instances match when the intersection over union (IoU) of their pixels reaches a threshold: IoU >= t, as in
+StarDist and COCO. At t > 0.5 no instance has two partners. At 0.5 exactly it may: each partner then holds at least
+half of it, and as partners are disjoint, two of them halve it without a pixel to spare, and have no other partner
+themselves. So one of the two is taken, which makes a largest one-to-one matching at every threshold, and no
+assignment problem has to be solved. Thresholds are compared in whole numbers, so that 3/5 reaches 0.60.
+
+Edge cases: without true and predicted nuclei every score is NaN, as there is nothing to score; with only one of the
+two AP, PQ, RQ and AJI are 0. SQ is NaN without a match, recall without a true instance, precision without a predicted
+one. One pixel is an instance like any other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei.scores.metrics import ratio
+
+PERCENT = np.arange(50, 100, 5)  # the ten IoU thresholds, in hundredths
+DENSE = 2**22  # values that are counted in an array of their own; more are sorted
+Integers = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """Counts of one image: sums of them over images give the pooled scores.
+
+    Attributes:
+        truth, predicted: numbers of instances.
+        areas: (truth,) int64, pixels of each true instance, by ascending label.
+        hits: (truth,) int64, how many of the ten thresholds the match of each true instance reaches; 0 without one.
+        iou_sum: sum of the IoU of all pairs that match at 0.50.
+        aji_intersection, aji_union: pixels, see `aji`.
+        splits: true nuclei in which two or more predicted ones lie, each by more than half of its own area.
+        merges: predicted nuclei in which two or more true ones lie, each by more than half of its own area: the
+            rule by which the Cell Tracking Challenge assigns objects and finds those to split (Matula et al., 2015,
+            doi:10.1371/journal.pone.0144959), and the same with the roles exchanged for splits.
+
+    Example:
+        >>> truth = np.array([[1, 1, 0, 2, 2]])
+        >>> matches = match(truth, np.array([[1, 1, 0, 0, 2]]))
+        >>> matches.tp[0], matches.ap[0], matches.tp[1], round(matches.map, 2)
+        (np.int64(2), np.float64(1.0), np.int64(1), 0.4)
+    """
+
+    truth: int
+    predicted: int
+    areas: NDArray[np.int64]
+    hits: NDArray[np.int64]
+    iou_sum: float
+    aji_intersection: int
+    aji_union: int
+    splits: int
+    merges: int
+
+    @property
+    def tp(self) -> NDArray[np.int64]:
+        """(10,) int64: matched pairs at each threshold of PERCENT."""
+        matched: NDArray[np.int64] = (self.hits[:, None] > np.arange(len(PERCENT))).sum(axis=0, dtype=np.int64)
+        return matched
+
+    @property
+    def fp(self) -> NDArray[np.int64]:
+        """(10,) int64: predicted instances without a match."""
+        return self.predicted - self.tp
+
+    @property
+    def fn(self) -> NDArray[np.int64]:
+        """(10,) int64: true instances without a match."""
+        return self.truth - self.tp
+
+    @property
+    def ap(self) -> NDArray[np.float64]:
+        """(10,) float64: TP / (TP + FP + FN), the competition's "precision" at each threshold."""
+        scores: NDArray[np.float64] = ratio(self.tp, self.truth + self.predicted - self.tp)
+        return scores
+
+    @property
+    def map(self) -> float:
+        """Mean of `ap` over the ten thresholds: the score of the 2018 Data Science Bowl for one image."""
+        return float(self.ap.mean())
+
+    @property
+    def precision(self) -> float:
+        """Fraction of the predicted instances that match at 0.50."""
+        return float(ratio(self.tp[0], self.predicted))
+
+    @property
+    def recall(self) -> float:
+        """Fraction of the true instances that match at 0.50."""
+        return float(ratio(self.tp[0], self.truth))
+
+    @property
+    def sq(self) -> float:
+        """Segmentation quality: mean IoU of the pairs that match at 0.50 (Kirillov et al., 2019)."""
+        return float(ratio(self.iou_sum, self.tp[0]))
+
+    @property
+    def rq(self) -> float:
+        """Recognition quality: TP / (TP + FP / 2 + FN / 2) at 0.50, the F1 of the instances."""
+        return float(ratio(2 * self.tp[0], self.truth + self.predicted))
+
+    @property
+    def pq(self) -> float:
+        """Panoptic quality: SQ times RQ, and 0 where nothing matches (Kirillov et al., 2019)."""
+        return float(ratio(2 * self.iou_sum, self.truth + self.predicted))
+
+    @property
+    def aji(self) -> float:
+        """Aggregated Jaccard index (Kumar et al., 2017, algorithm 1).
+
+        Each true instance goes with the predicted one of highest IoU, whoever else goes with it; their intersections
+        are summed over their unions and over the pixels of the predicted instances that none went with. Where no
+        predicted one overlaps it, its own pixels join the union. Of equal ones the lowest label is taken, the case
+        that the paper leaves open.
+        """
+        return float(ratio(self.aji_intersection, self.aji_union))
+
+
+def match(truth: Integers, predicted: Integers) -> Matches:
+    """Match the instances of two label maps.
+
+    Args:
+        truth, predicted: (H, W) integers of the same shape, 0 = background; labels may have gaps and go up to
+            4,294,967,295.
+
+    Raises:
+        ValueError: the shapes differ, or a label is negative.
+    """
+    if truth.shape != predicted.shape:
+        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}: they must be alike")
+    true_labels, true_areas = _instances(truth)
+    predicted_labels, predicted_areas = _instances(predicted)
+    t, p, shared = _overlaps(truth, predicted)  # one entry for each pair that shares a pixel
+    t, p = np.searchsorted(true_labels, t), np.searchsorted(predicted_labels, p)
+    union = true_areas[t] + predicted_areas[p] - shared
+
+    pairs = np.flatnonzero(2 * shared >= union)
+    pairs = pairs[np.unique(t[pairs], return_index=True)[1]]  # of two halves one
+    pairs = pairs[np.unique(p[pairs], return_index=True)[1]]
+    hits = np.zeros(len(true_labels), dtype=np.int64)
+    hits[t[pairs]] = np.count_nonzero(100 * shared[pairs, None] >= PERCENT * union[pairs, None], axis=1)
+
+    best = np.lexsort((p, -shared / union, t))
+    best = best[np.unique(t[best], return_index=True)[1]]  # of each true instance the pair of highest IoU
+    alone = np.ones(len(true_labels), dtype=bool)
+    alone[t[best]] = False
+    unused = np.ones(len(predicted_labels), dtype=bool)
+    unused[p[best]] = False
+
+    pieces = np.bincount(t[2 * shared > predicted_areas[p]], minlength=1)
+    members = np.bincount(p[2 * shared > true_areas[t]], minlength=1)
+    return Matches(
+        truth=len(true_labels),
+        predicted=len(predicted_labels),
+        areas=true_areas,
+        hits=hits,
+        iou_sum=float((shared[pairs] / union[pairs]).sum()),
+        aji_intersection=int(shared[best].sum()),
+        aji_union=int(union[best].sum() + true_areas[alone].sum() + predicted_areas[unused].sum()),
+        splits=int(np.count_nonzero(pieces >= 2)),
+        merges=int(np.count_nonzero(members >= 2)),
+    )
+
+
+def _instances(labels: Integers) -> tuple[Integers, NDArray[np.int64]]:
+    """The labels that occur, ascending, and the pixels of each."""
+    if labels.min(initial=0) < 0:
+        raise ValueError(f"a label map holds the label {labels.min()}: labels start at 0, the background")
+    return _occurrences(labels[labels > 0].astype(np.uint64), int(labels.max(initial=0)))
+
+
+def _overlaps(truth: Integers, predicted: Integers) -> tuple[Integers, Integers, NDArray[np.int64]]:
+    """Labels of the instances that share pixels, by ascending true, then predicted label; and how many they share."""
+    both = (truth > 0) & (predicted > 0)
+    base = int(predicted.max(initial=0)) + 1
+    # two labels below 2**32 fit in one number of 64 bits
+    codes = truth[both].astype(np.uint64) * np.uint64(base) + predicted[both].astype(np.uint64)
+    values, counts = _occurrences(codes, int(truth.max(initial=0)) * base + base)
+    t, p = np.divmod(values.astype(np.uint64), np.uint64(base))
+    return t, p, counts
+
+
+def _occurrences(values: Integers, high: int) -> tuple[Integers, NDArray[np.int64]]:
+    """The distinct values, ascending, and how often each occurs; `high` bounds the values."""
+    if high < DENSE:
+        counts = np.bincount(values.astype(np.int64))
+        distinct: Integers = np.flatnonzero(counts)
+        return distinct.astype(np.uint64), counts[distinct].astype(np.int64)
+    distinct, counts = np.unique(values, return_counts=True)
+    return distinct, counts.astype(np.int64)

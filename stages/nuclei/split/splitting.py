@@ -1,0 +1,209 @@
+"""Who is in train, val and test: whole groups, in parts that are alike, decided by the seed alone."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from nuclei.base.errors import InputError
+from nuclei.base.files import read_rows
+from nuclei.images.records import PARTS, Record
+
+TOTAL_WEIGHT = 20.0  # of the right number of images in each part, against 1 of each stratum's
+ABSENT = 1000.0  # what it costs when a part lacks a modality that it could have
+Counts = NDArray[np.float64]
+
+
+def split(
+    records: Sequence[Record], groups: Sequence[int], *, val_fraction: float, test_fraction: float, seed: int
+) -> dict[str, str]:
+    """Divide images among the parts, so that each has its fraction of all, of each modality and of each size.
+
+    Groups stay whole. Among the divisions of groups it looks for the one with the least
+    sum of (images - wanted)^2 / wanted over parts and strata (modality; modality and size to the next power of two
+    of the area), from a random start by moving and swapping groups until nothing is gained. Rare modalities have
+    the same say as common ones, and come into every part if they have as many groups as there are parts.
+
+    Args:
+        records: the images, in any order.
+        groups: of each image; those of one number are not divided.
+        val_fraction: of the images.
+        test_fraction: of the images.
+        seed: of the start, and of which one of like groups goes where.
+
+    Returns:
+        The part of each id, sorted by id.
+
+    Raises:
+        InputError: a part would be empty.
+    """
+    members = defaultdict(list)
+    for record, group in sorted(zip(records, groups, strict=True), key=lambda pair: pair[0].id):
+        members[group].append(record)
+    units = sorted(members.values(), key=lambda unit: unit[0].id)
+    kinds: dict[tuple[tuple[str, int], ...], list[list[Record]]] = defaultdict(list)
+    for unit in units:
+        kinds[_kind(unit)].append(unit)  # groups of one kind can stand for each other
+    if len(units) < len(PARTS):
+        got = f"{len(records)} images, which make {len(units)} groups"
+        fix = "take more images, or raise split.duplicate_similarity if images that differ are taken for the same"
+        raise InputError("there are too few images for a split", got=got, expected="at least 3 groups", fix=fix)
+
+    rng = np.random.default_rng(seed)
+    fractions = np.array([1 - val_fraction - test_fraction, val_fraction, test_fraction])
+    strata, weights, required = _strata(kinds, units)
+    cost = _Cost(strata, weights, required, fractions)
+    amounts = _search(_start(rng, [len(same) for same in kinds.values()], fractions), cost)
+
+    parts: dict[str, str] = {}
+    for same, amount in zip(kinds.values(), amounts, strict=True):
+        destinations = np.repeat(PARTS, amount.astype(int))
+        for unit, part in zip(same, rng.permutation(destinations), strict=True):
+            parts |= {record.id: str(part) for record in unit}
+    check_parts(parts)
+    return dict(sorted(parts.items()))
+
+
+def read_list(path: Path, ids: set[str]) -> dict[str, str]:
+    """Read a user's own split: a CSV of id,part, with each image's id once.
+
+    Raises:
+        InputError: the file is absent; it names images that are not there, lacks some, or names one twice; a part
+            is none of `PARTS`, or has no image.
+    """
+    fix = f"write a CSV with the columns id and part, where part is one of {', '.join(PARTS)}"
+    rows = read_rows(path, ["id", "part"], fix=fix)
+    counts = Counter(row["id"] for row in rows)
+    wrong = {
+        "unknown ids": sorted(set(counts) - ids),
+        "missing ids": sorted(ids - set(counts)),
+        "ids that stand twice": sorted(id for id, count in counts.items() if count > 1),
+        "unknown parts": sorted({row["part"] for row in rows} - set(PARTS)),
+    }
+    found = [f"{len(names)} {what} ({_some(names)})" for what, names in wrong.items() if names]
+    if found:
+        raise InputError("the list of the split does not fit the images", file=path, got="; ".join(found), fix=fix)
+    parts = {row["id"]: row["part"] for row in rows}
+    check_parts(parts, path)
+    return dict(sorted(parts.items()))
+
+
+def check_parts(parts: Mapping[str, str], path: Path | None = None) -> None:
+    """Raise InputError if a part has no image."""
+    empty = sorted(set(PARTS) - set(parts.values()))
+    if empty:
+        sizes = Counter(parts.values())
+        got = ", ".join(f"{part}: {sizes[part]}" for part in PARTS)
+        fix = "take more images, or larger fractions in the section split of params.yaml"
+        raise InputError(f"the split leaves {' and '.join(empty)} without images", file=path, got=got, fix=fix)
+
+
+def check_nuclei(parts: Mapping[str, str], records: Iterable[Record], path: Path | None = None) -> None:
+    """Raise InputError if a part has no nucleus: nothing could be learnt, tuned or scored there."""
+    nuclei = Counter(dict.fromkeys(PARTS, 0))
+    for record in records:
+        nuclei[parts[record.id]] += record.nuclei
+    without = [part for part in PARTS if not nuclei[part]]
+    if without:
+        got = ", ".join(f"{part}: {nuclei[part]} nuclei" for part in PARTS)
+        fix = "take more images that hold nuclei, or larger fractions in the section split of params.yaml"
+        if path is not None:
+            fix = "give each part of the list an image that holds nuclei"
+        raise InputError(f"the split leaves {' and '.join(without)} without nuclei", file=path, got=got, fix=fix)
+
+
+def divided(parts: Mapping[str, str], groups: Mapping[str, int]) -> list[int]:
+    """The groups that lie in more than one part: none of `split`'s, but perhaps of a list."""
+    seen: dict[int, set[str]] = defaultdict(set)
+    for id, group in groups.items():
+        seen[group].add(parts[id])
+    return sorted(group for group, found in seen.items() if len(found) > 1)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _stratum(record: Record) -> str:
+    return f"{record.modality}, 2^{round(np.log2(record.height * record.width))} px"
+
+
+def _kind(unit: Sequence[Record]) -> tuple[tuple[str, int], ...]:
+    """How many images of each stratum a group has."""
+    return tuple(sorted(Counter(_stratum(record) for record in unit).items()))
+
+
+def _strata(
+    kinds: Mapping[tuple[tuple[str, int], ...], list[list[Record]]], units: list[list[Record]]
+) -> tuple[Counts, Counts, NDArray[np.bool_]]:
+    """For each kind the number of images: of all, of each modality, of each stratum, (kinds, strata).
+
+    And the weight of each column, and whether every part must have some of it.
+    """
+    modalities = sorted({record.modality for unit in units for record in unit})
+    strata = sorted({name for kind in kinds for name, _ in kind})
+    table = np.zeros((len(kinds), 1 + len(modalities) + len(strata)))
+    for row, kind in enumerate(kinds):
+        for name, count in kind:
+            table[row, 0] += count
+            table[row, 1 + modalities.index(name.split(",")[0])] += count
+            table[row, 1 + len(modalities) + strata.index(name)] += count
+    weights = np.ones(table.shape[1])
+    weights[0] = TOTAL_WEIGHT
+    having = np.array([len(same) for same in kinds.values()]) @ (table > 0)  # groups that have some of each
+    required = (having >= len(PARTS)) & (np.arange(table.shape[1]) <= len(modalities))
+    return table, weights, required
+
+
+def _start(rng: Generator, sizes: list[int], fractions: Counts) -> NDArray[np.int64]:
+    """How many groups of each kind go to each part, at random in about the wanted fractions: (kinds, parts)."""
+    return np.array([rng.multinomial(size, fractions) for size in sizes])
+
+
+class _Cost:
+    """How far a division is from the wanted one; for many at once: counts of images (..., parts, strata)."""
+
+    def __init__(self, table: Counts, weights: Counts, required: NDArray[np.bool_], fractions: Counts) -> None:
+        self.table, self.weights, self.required, self.fractions = table, weights, required, fractions
+
+    def __call__(self, counts: Counts) -> Counts:
+        wanted = self.fractions[:, None] * counts.sum(axis=-2, keepdims=True)
+        missed = (self.weights * (counts - wanted) ** 2 / wanted).sum(axis=(-1, -2))
+        absent = ((counts < 0.5) & self.required).sum(axis=(-1, -2))
+        return np.asarray(missed + ABSENT * absent)
+
+
+def _search(amounts: NDArray[np.int64], cost: _Cost) -> NDArray[np.int64]:
+    """Move one group, or swap two, as long as that helps; each time what helps most."""
+    amounts = amounts.copy()
+    ways = [(a, b) for a in range(len(PARTS)) for b in range(len(PARTS)) if a != b]
+    # the last "kind" is nothing: a swap with it is a move
+    table = np.vstack([cost.table, np.zeros(cost.table.shape[1])])
+    while True:
+        counts = amounts.T @ cost.table  # (parts, strata)
+        best, change = cost(counts) - 1e-9, None
+        for source, target in ways:
+            givers = np.flatnonzero(amounts[:, source])
+            takers = np.append(np.flatnonzero(amounts[:, target]), len(table) - 1)
+            for giver in givers:
+                moved = table[giver] - table[takers]  # (takers, strata)
+                tried = np.repeat(counts[None], len(takers), axis=0)
+                tried[:, source] -= moved
+                tried[:, target] += moved
+                costs = cost(tried)
+                choice = int(costs.argmin())
+                if costs[choice] < best:
+                    best, change = costs[choice], (source, target, giver, takers[choice])
+        if change is None:
+            return amounts
+        source, target, giver, taker = change
+        amounts[giver, source] -= 1
+        amounts[giver, target] += 1
+        if taker < len(amounts):
+            amounts[taker, target] -= 1
+            amounts[taker, source] += 1

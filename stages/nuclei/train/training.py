@@ -1,0 +1,263 @@
+"""The training loop: steps, averaged weights, validation, the best epoch, and going on after an interruption."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+
+from nuclei.base.errors import InputError
+from nuclei.base.machine import cores
+from nuclei.base.parallel import ahead
+from nuclei.base.params import Train
+from nuclei.base.progress import track
+from nuclei.images.io import read_labels, read_rgb
+from nuclei.images.records import Record, image_path, label_path
+from nuclei.network.instances import TARGETS
+from nuclei.network.model import NucleusNet
+from nuclei.network.segmenter import Segmenter, Settings
+from nuclei.network.sizing import diameter
+from nuclei.scores.metrics import pixel_counts
+from nuclei.train.checkpoint import Checkpoint
+from nuclei.train.crops import Crops
+from nuclei.train.losses import DiceBCELoss, instance_loss
+
+Row = dict[str, float]
+HISTORY_COLUMNS = ["epoch", "train_loss", "val_loss", "val_dice", "val_iou", "learning_rate"]
+
+
+class Training:
+    """One training of one network, from the first step or from a checkpoint to the best epoch's weights.
+
+    Args:
+        net: the network, with its first weights.
+        crops: every training crop of every epoch.
+        settings: how the network predicts on validation images.
+        train: the parameters of training.
+        fabric: device and precision.
+        checkpoint: where an interrupted run left its state.
+    """
+
+    def __init__(
+        self, net: NucleusNet, crops: Crops, settings: Settings, train: Train, fabric: Fabric, checkpoint: Checkpoint
+    ) -> None:
+        self.crops, self.settings, self.train, self.fabric, self.checkpoint = crops, settings, train, fabric, checkpoint
+        self.steps_per_epoch = crops.per_epoch // train.batch_size
+        net = net.to(memory_format=torch.channels_last)
+        optimizer = _optimizer(net, train, fused=fabric.device.type == "cpu")
+        self.schedule = _schedule(optimizer, train, self.steps_per_epoch * crops.epochs)
+        self.net, self.optimizer = fabric.setup(net, optimizer)
+        self.net.train()
+        self.average = AveragedModel(net, multi_avg_fn=_ema(train.ema_decay), use_buffers=True)
+        self.loss = DiceBCELoss(train.dice_weight)
+        self.target = TARGETS.get(train.instances)
+        self.history: list[Row] = []
+        self.best: dict[str, Tensor] = {}
+
+    def fit(self, validation: Sequence[Record], log: Callable[[Row], None]) -> Segmenter:
+        """Train to the last epoch and return the model of the best one by validation Dice.
+
+        Args:
+            validation: the images to choose the epoch by.
+            log: called with each epoch's row, those of an interrupted run first.
+
+        Raises:
+            InputError: a loss or a gradient is no longer finite.
+        """
+        self._resume()
+        for row in self.history:
+            log(row)
+        batches = self.batches(first=len(self.history))
+        for epoch in range(len(self.history) + 1, self.crops.epochs + 1):
+            start = time.monotonic()
+            losses = [
+                self.step(batch, epoch)
+                for batch in track(
+                    (next(batches) for _ in range(self.steps_per_epoch)),
+                    what=f"epoch {epoch}/{self.crops.epochs}",
+                    total=self.steps_per_epoch,
+                    unit="step",
+                )
+            ]
+            row = {
+                "epoch": epoch,
+                "train_loss": float(np.mean(losses)),
+                **validate(self._segmenter(replace(self.settings, flips=False)), validation, self),
+                "learning_rate": float(self.schedule.get_last_lr()[0]),
+            }
+            self._check(row["val_loss"], f"the loss on the validation images is no longer finite: epoch {epoch}")
+            self._keep(row)
+            log(row)
+            print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
+        self.average.module.load_state_dict(self.best)
+        return self._segmenter(self.settings)
+
+    def step(self, batch: Sequence[Tensor], epoch: int) -> float:
+        """Learn from one batch of `batches` and return its loss.
+
+        Raises:
+            InputError: the loss or its gradient is no longer finite; `epoch` says where.
+        """
+        image, foreground, maps, weight = batch
+        image = image.contiguous(memory_format=torch.channels_last)
+        logits, predicted = self.net(image)
+        loss = self.loss(logits, foreground)
+        if self.target is not None:
+            loss = loss + self.train.instance_weight * instance_loss(self.target, predicted, maps, weight)
+        value = float(loss.detach())
+        where = f"epoch {epoch}, step {self.schedule.last_epoch + 1}"
+        self._check(value, f"the loss is no longer finite: {where}")
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(
+            self.net, self.optimizer, max_norm=self.train.gradient_clip, error_if_nonfinite=False
+        )
+        if self.train.precision != "16-mixed":  # whose scaler leaves out such a step, and tries with smaller numbers
+            self._check(float(cast(Tensor, norm)), f"the gradient is no longer finite: {where}")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.average.update_parameters(self.net.module)
+        return value
+
+    def batches(self, first: int) -> Iterator[Sequence[Tensor]]:
+        """All batches from epoch `first`, counted from 0, to the last; none holds crops of two epochs."""
+        per_epoch, size = self.crops.per_epoch, self.train.batch_size
+        batches = [
+            list(range(start, start + size)) for start in range(first * per_epoch, self.crops.epochs * per_epoch, size)
+        ]
+        on_cpu = self.fabric.device.type == "cpu"
+        workers = 0 if on_cpu else min(cores(), 16)
+        self.crops.share_memory(max(workers, 1))
+        loader = DataLoader(self.crops, batch_sampler=batches, num_workers=workers, pin_memory=not on_cpu)
+        loaded: Iterator[Any] = iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+        if not on_cpu:
+            return loaded
+        # worker processes, and OpenCV's threads, would take cores from the network for longer than one thread does
+        cv2.setNumThreads(1)
+        return ahead(loaded)
+
+    def _check(self, value: float, problem: str) -> None:
+        """Raise InputError where a loss, or the norm of a gradient, is no number any more."""
+        if not math.isfinite(value):
+            raise InputError(
+                problem,
+                got=value,
+                fix=f"lower train.learning_rate ({self.train.learning_rate}) or train.gradient_clip "
+                f"({self.train.gradient_clip}), or set train.precision to 32-true; nothing was overwritten",
+            )
+
+    def _segmenter(self, settings: Settings) -> Segmenter:
+        """The averaged weights, in use."""
+        averaged = cast(NucleusNet, self.average.module)
+        return Segmenter(averaged, settings, device=self.fabric.device.type)
+
+    def _keep(self, row: Row) -> None:
+        """Add an epoch to the history, remember its weights if they are the best, and write the checkpoint."""
+        if row["val_dice"] >= max((earlier["val_dice"] for earlier in self.history), default=-1.0):
+            self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
+        self.history.append(row)
+        self.checkpoint.save(
+            {
+                "net": self.net.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "random": torch.get_rng_state(),
+                "history": self.history,
+                "best": self.best,
+            }
+        )
+
+    def _resume(self) -> None:
+        state = self.checkpoint.load()
+        if state is None:
+            return
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        torch.set_rng_state(state["random"])
+        self.history, self.best = state["history"], state["best"]
+        print(f"going on after epoch {len(self.history)} of an interrupted run", flush=True)
+
+
+def validate(segmenter: Segmenter, records: Sequence[Record], training: Training) -> Row:
+    """Score the foreground at 0.5 on whole images: the mean loss, Dice and IoU per image.
+
+    Their scale is taken from the truth: it spares a second prediction of each, and chooses an epoch as well.
+    """
+    losses, dices, ious = [], [], []
+    for record in track(records, what="validation", total=len(records)):
+        labels = read_labels(label_path(training.crops.folder, record.id))
+        truth = labels > 0
+        probability = segmenter.maps(read_rgb(image_path(training.crops.folder, record.id)), diameter(labels))[0]
+        logits = torch.logit(torch.from_numpy(probability), eps=1e-6)
+        losses.append(float(training.loss(logits[None, None], torch.from_numpy(truth)[None, None].float())))
+        counts = pixel_counts(truth, probability >= 0.5)
+        dices.append(counts.dice)
+        ious.append(counts.iou)
+    segmenter.net.train()
+    return {
+        "val_loss": float(np.mean(losses)),
+        "val_dice": float(np.nanmean(dices)),
+        "val_iou": float(np.nanmean(ious)),
+    }
+
+
+def _optimizer(net: NucleusNet, train: Train, *, fused: bool) -> torch.optim.Optimizer:
+    """Weight decay acts on convolutions alone: on biases and normalisation it does harm (He et al., 2018).
+
+    `fused`: in one pass over the weights. With 16-mixed on a GPU it can not be joined with clipping.
+    """
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    rest = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": train.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=train.learning_rate, momentum=0.9, nesterov=True, fused=fused)
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[train.optimizer]
+    return kind(groups, lr=train.learning_rate, fused=fused)
+
+
+def _schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
+    """A linear warm-up, then a cosine that reaches zero after the last step; or a constant rate."""
+    warmup = train.warmup_fraction * steps
+
+    def factor(step: int) -> float:
+        if train.schedule == "constant":
+            return 1.0
+        if step + 1 < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1 + math.cos(math.pi * min((step - warmup) / (steps - warmup), 1.0))) if step > warmup else 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential moving average whose window grows with the steps done, so that it forgets the first weights."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        keep = min(decay, float((1 + updates) / (10 + updates)))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - keep)
+        else:  # the batch counters of normalisation
+            torch._foreach_copy_(averaged, current)
+
+    return update
+
+
+def _line(row: Row, epochs: int, seconds: float) -> str:
+    return (
+        f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  "
+        f"val Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}  {seconds:.1f} s"
+    )

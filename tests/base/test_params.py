@@ -1,0 +1,188 @@
+"""The parameters are checked together, before any work."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from nuclei.base import params
+from nuclei.base.errors import InputError
+
+SHIPPED = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def leaves(values: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, value in values.items():
+        found += leaves(value, (*prefix, name)) if isinstance(value, dict) else [(*prefix, name)]
+    return found
+
+
+LEAVES = leaves(SHIPPED)
+
+
+def load_with(folder: Path, path: tuple[str, ...], value: object) -> params.Params:
+    values = copy.deepcopy(SHIPPED)
+    section = values
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = value
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(values))
+    return params.load(file)
+
+
+def test_the_shipped_file_loads_with_the_values_it_shows() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    assert loaded.seed == SHIPPED["seed"]
+    assert loaded.train.augment.scale == SHIPPED["train"]["augment"]["scale"]
+    assert list(loaded.train.search_seed) == SHIPPED["train"]["search_seed"]
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_every_leaf_refuses_a_value_of_the_wrong_type_and_names_itself(path: tuple[str, ...], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=".".join(path)):
+        load_with(tmp_path, path, {"a": "mapping"})
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_every_number_refuses_nan_and_text(path: tuple[str, ...], tmp_path: Path) -> None:
+    value = SHIPPED
+    for name in path:
+        value = value[name]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        for wrong in (float("nan"), "1e-3", True, -1e9):
+            with pytest.raises(InputError, match=".".join(path)):
+                load_with(tmp_path, path, wrong)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_a_missing_leaf_is_named(path: tuple[str, ...], tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    section = values
+    for name in path[:-1]:
+        section = section[name]
+    del section[path[-1]]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=rf"{'.'.join(path)}: missing"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["epcohs"] = 5
+    values["train"]["learning_rate"] = "1e-3"
+    values["train"]["augment"]["blurr"] = 0.5
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError) as error:
+        params.load(tmp_path / "params.yaml")
+    message = str(error.value)
+    assert "3 parameters are wrong" in message
+    assert "epcohs: got an unknown name, did you mean epochs?" in message
+    assert "did you mean train.augment.blur?" in message
+    assert "train.learning_rate: got '1e-3', it should be a valid number (YAML reads it as text" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (("train", "normalise_low"), 99.9, "train.normalise_low"),
+        (("train", "tile_overlap_px"), 600, "train.tile_overlap_px"),
+        (("train", "crop_px"), 100, "multiple of 32"),
+        (("evaluate", "parts"), ["val", "val"], "name each part once"),
+        (("evaluate", "parts"), [], "at least 1 item"),
+        (("evaluate", "parts"), ["train"], "'val' or 'test'"),
+    ],
+)
+def test_values_that_are_wrong_together_are_refused(
+    path: tuple[str, ...], value: object, problem: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        load_with(tmp_path, path, value)
+
+
+def test_contradictions_are_reported_together_with_the_other_problems_and_each_value_once(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["epcohs"] = 5
+    values["train"] |= {"normalise_low": 99.9, "tile_overlap_px": -5, "tile_px": -32}
+    values["split"] |= {"val_fraction": 0.45, "test_fraction": 0.45}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError) as error:
+        params.load(tmp_path / "params.yaml")
+    message = str(error.value)
+    assert "5 parameters are wrong" in message
+    assert "epcohs: got an unknown name" in message
+    assert "train.normalise_low: got 99.9, it should be less than train.normalise_high" in message
+    assert "split.val_fraction + split.test_fraction: got 0.9" in message
+    assert message.count("train.tile_overlap_px") == message.count("train.tile_px") == 1
+
+
+@pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "1"])
+def test_a_file_that_is_not_a_mapping_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match="params"):
+        params.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("seed: &a 1\nepochs: *a", "alias"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]", "alias"),
+        ("seed: 1\nseed: 2", "found 'seed' twice"),
+        ("train: {epochs: 1, epochs: 1}", "found 'epochs' twice"),
+        ("2001-01-01: 1", "a name that is no text"),
+        ("seed: 0x" + "f" * 5000, "more than 64 bits"),
+        ("train: {tile_px: 1024, tile_overlap_px: 1" + "0" * 400 + "}", "more than 64 bits"),
+        ("seed: 2001-99-99", "month"),
+        ("seed: !!timestamp x", "not valid YAML"),
+        ("[" * 5000, "not valid YAML"),
+    ],
+)
+def test_yaml_that_hides_a_mistake_or_never_ends_is_one_clear_error(text: str, problem: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"not valid YAML[\s\S]*{problem}|{problem}"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_of_very_many_problems_the_first_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"parameters are wrong(.|\n)*search_seed.19(.|\n)*and 4981 more"):
+        load_with(tmp_path, ("train", "search_seed"), [2.0] * 5000)
+
+
+def test_a_folder_in_its_place_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the parameters can not be read"):
+        params.load(tmp_path)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="repository's root"):
+        params.load(tmp_path / "params.yaml")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(path=st.sampled_from(LEAVES), value=JSON)
+def test_any_value_in_any_leaf_is_taken_or_refused_in_one_way(path: tuple[str, ...], value: object) -> None:
+    values = json.loads(json.dumps(SHIPPED))
+    section = values
+    for name in path[:-1]:
+        section = section[name]
+    section[path[-1]] = value
+    try:
+        params.checked(params.Params, values, "params.yaml")
+    except InputError as error:
+        assert ".".join(path) in str(error)

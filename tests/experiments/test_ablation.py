@@ -1,0 +1,122 @@
+"""The table and the drawing of what each change of a recipe is worth."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from committed import git, report
+from conftest import ROOT
+from nuclei.base import files
+from nuclei.base.errors import InputError
+from nuclei.experiments import ablation
+from nuclei.experiments.comparison import compare
+from nuclei.experiments.revisions import Snapshot, read_revision
+from nuclei.report.figures import render
+
+TRAIN = {"learning_rate": 0.001, "augment": {"blur": 0.2}, "instances": "distance", "edges": [1, 2]}
+
+
+def commit(folder: Path, name: str, better: float = 0.0, **params: object) -> None:
+    """Commit reports on top of the first commit, as DVC does with an experiment, under a tag."""
+    if name != "start":
+        git(folder, "checkout", "-q", "start")
+    report(folder, better, **{"train": TRAIN, **params})
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "--allow-empty", "-m", name)
+    git(folder, "tag", name)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    git(tmp_path, "init", "-q", "-b", "main")
+    commit(tmp_path, "start")
+    commit(tmp_path, "recipe", 0.05, epochs=9)
+    commit(tmp_path, "no-blur", 0.02, epochs=9, train=TRAIN | {"augment": {"blur": 0}})
+    commit(tmp_path, "border", 0.08, epochs=9, train=TRAIN | {"instances": "border", "edges": [3, 4]})
+    return tmp_path
+
+
+def read(folder: Path, *names: str) -> list[Snapshot]:
+    return [read_revision(name, folder) for name in names]
+
+
+def test_the_table_says_what_changed_what_it_did_and_which_command_does_it(repository: Path) -> None:
+    recipe, *others = read(repository, "recipe", "no-blur", "border")
+    rows = ablation.tabulate(recipe, others, "val")
+    assert [row["change"] for row in rows] == ["", "train.augment.blur=0", "train.instances=border train.edges=[3,4]"]
+    assert rows[0]["command"] == "dvc exp run -S epochs=9"
+    assert shlex.split(rows[2]["command"])[3:] == [
+        *("-S", "epochs=9", "-S", "train.instances=border", "-S", "train.edges=[3,4]")
+    ]
+    assert rows[0]["map_difference"] == ""
+    for row, other in zip(rows[1:], others, strict=True):
+        (part,) = compare(recipe, other).parts
+        (found,) = [of for of in part.metrics if of.metric == "map"]
+        assert (row["map"], row["map_difference"], row["map_low"]) == (found.head, found.difference, found.low)
+        assert row["map"] == other.metrics["val"]["map"]
+
+
+def test_the_drawing_has_a_line_for_each_experiment_and_says_it_in_words(repository: Path) -> None:
+    recipe, *others = read(repository, "recipe", "no-blur", "border")
+    picture = render(ablation.draw, ablation.tabulate(recipe, others, "val"), dpi=60)
+    assert "with train.augment.blur=0; " in picture.alt
+    assert picture.alt.index("train.augment.blur=0") < picture.alt.index("train.instances=border")  # the worse first
+    fewer = render(ablation.draw, ablation.tabulate(recipe, others[:1], "val"), dpi=60)
+    assert fewer.height_px < picture.height_px
+    assert len(np.unique(np.asarray(Image.open(io.BytesIO(picture.png)).convert("L")))) > 10
+
+
+def test_what_can_not_be_set_against_the_recipe_is_an_error(repository: Path) -> None:
+    commit(repository, "others", epochs=9)
+    report(repository, images=["image01", "image02", "image03"], train=TRAIN)
+    git(repository, "commit", "-q", "-a", "-m", "fewer images")
+    recipe, same, fewer = read(repository, "recipe", "others", "HEAD")
+    with pytest.raises(InputError, match="differs in no parameter"):
+        ablation.tabulate(recipe, [same], "val")
+    with pytest.raises(InputError, match="not scored on the same val images"):
+        ablation.tabulate(recipe, [fewer], "val")
+    with pytest.raises(InputError, match="has no scores of test"):
+        ablation.tabulate(recipe, [same], "test")
+
+
+def test_a_part_of_one_image_has_no_interval_and_is_not_drawn(tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "-b", "main")
+    for name, epochs in (("recipe", 1), ("longer", 2)):
+        report(tmp_path, images=["image01"], train=TRAIN, epochs=epochs)
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", name)
+        git(tmp_path, "tag", name)
+    recipe, longer = read(tmp_path, "recipe", "longer")
+    with pytest.raises(InputError, match="epochs=2 has no interval to draw"):
+        ablation.draw(ablation.tabulate(recipe, [longer], "val"))
+
+
+def test_a_broken_start_is_no_reason_to_refuse_an_experiment(repository: Path) -> None:
+    git(repository, "checkout", "-q", "recipe")
+    (repository / "params.yaml").write_text("epochs: [")
+    git(repository, "commit", "-q", "-a", "-m", "broken")
+    report(repository, epochs=3, train=TRAIN)
+    git(repository, "commit", "-q", "-a", "-m", "mended")
+    assert read_revision("HEAD", repository).started is None
+
+
+def test_the_script_writes_both_files_or_none(repository: Path) -> None:
+    def run(*names: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, ROOT / "stages/ablation.py", *names, "-o", "."]
+        return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+
+    failed = run("recipe", "nothing-of-this-name")
+    assert failed.returncode == 1
+    assert "there is no such revision" in failed.stderr
+    assert not list(repository.glob("ablation*"))
+    assert run("recipe", "no-blur").returncode == 0
+    assert len(files.read_rows(repository / "ablation.csv", ablation.COLUMNS, fix="")) == 2
+    assert Image.open(repository / "ablation.png").format == "PNG"

@@ -1,0 +1,44 @@
+"""Images are stretched between percentiles, all channels alike, and a nearly blank field stays one."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from nuclei.base.params import load
+from nuclei.network.normalisation import PALE, stretch
+
+TRAIN = load(ROOT / "params.yaml").train
+
+
+def test_a_nearly_blank_field_is_not_stretched_to_noise() -> None:
+    rgb = np.random.default_rng(0).normal((180, 160, 205), 2, (256, 320, 3))
+    rgb[40:54, 30:44] = rgb[200:214, 250:264] = (90, 60, 190)  # two dark nuclei on half a percent of it
+    before = np.rint(rgb).clip(0, 255).astype(np.uint8)
+    after = stretch(before, TRAIN.normalise_low, TRAIN.normalise_high)
+    blank = np.s_[100:180, 60:240]
+    assert after[blank].std(axis=(0, 1)).max() < 5  # of 255; from the 1st percentile on it would be 9
+    assert after[45, 35, 1] < after[blank][..., 1].min() / 10
+
+
+@given(seed=st.integers(0, 2**31 - 1), low=st.floats(0, 40), high=st.floats(60, 100))
+def test_the_percentiles_become_black_and_white_and_the_order_stays(seed: int, low: float, high: float) -> None:
+    random = np.random.default_rng(seed)
+    before = random.integers(random.integers(0, 100), random.integers(150, 256), (30, 30, 3), np.uint8)
+    after = stretch(before, low, high).astype(int)
+    assert after.max() == 255
+    assert (after == 255).mean() * 100 >= 100 - high
+    assert (after == 0).mean() * 100 > low or np.percentile(before, low) > PALE * before[after == 255].min() - 1
+    order = np.argsort(before, axis=None, kind="stable")
+    assert (np.diff(after.ravel()[order]) >= 0).all()
+
+
+@given(pedestal=st.integers(0, 200), gain=st.integers(5, 50))
+def test_a_dark_image_on_a_pedestal_is_stretched_in_full(pedestal: int, gain: int) -> None:
+    before = np.full((40, 40, 3), pedestal, np.uint8)
+    before[:10] = pedestal + gain
+    after = stretch(before, TRAIN.normalise_low, TRAIN.normalise_high)
+    assert set(np.unique(after[:10])) == {255}
+    assert set(np.unique(after[10:])) == {0}

@@ -1,0 +1,74 @@
+"""Nuclei are measured, and images and label maps enlarged and reduced in step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM, diameter, zoom_to, zoomed_image, zoomed_labels
+
+
+def disc(radius: float, side: int = 101) -> np.ndarray:
+    rows, cols = np.indices((side, side)) - side // 2
+    return rows**2 + cols**2 <= radius**2
+
+
+@pytest.mark.parametrize("radius", [3, 10, 40])
+def test_the_diameter_of_a_disc_is_its_own(radius: int) -> None:
+    assert diameter(disc(radius).astype(np.uint16) * 7) == pytest.approx(2 * radius, abs=0.7)
+
+
+def test_crumbs_do_not_count_and_nothing_has_no_diameter() -> None:
+    labels = disc(20).astype(np.uint32) * 100_000
+    labels[0, :40:2] = np.arange(1, 21)  # twenty nuclei of one pixel each
+    assert diameter(labels) == pytest.approx(40, abs=0.7)
+    assert diameter(np.zeros((5, 5), np.uint16)) is None
+
+
+@given(areas=st.lists(st.integers(1, 60), min_size=1, max_size=12))
+def test_half_of_the_area_lies_in_nuclei_up_to_the_diameter(areas: list[int]) -> None:
+    labels = np.repeat(np.arange(len(areas) + 1), [5, *areas])[None]
+    found = diameter(labels)
+    assert found is not None
+    area = round(np.pi * found**2 / 4)
+    assert sum(other for other in areas if other <= area) >= sum(areas) / 2
+    assert sum(other for other in areas if other < area) < sum(areas) / 2
+
+
+@given(target=st.floats(5, 200), size=st.floats(0.5, 5000))
+def test_the_zoom_brings_nuclei_to_the_target_within_its_limits(target: float, size: float) -> None:
+    zoom = zoom_to(target, size)
+    assert SMALLEST_ZOOM <= zoom <= LARGEST_ZOOM
+    if SMALLEST_ZOOM < zoom < LARGEST_ZOOM:
+        assert zoom * size == pytest.approx(target)
+    assert zoom_to(target, None) == 1
+
+
+@given(height=st.integers(1, 60), width=st.integers(1, 60), zoom=st.floats(SMALLEST_ZOOM, LARGEST_ZOOM))
+def test_image_and_label_map_keep_one_shape(height: int, width: int, zoom: float) -> None:
+    labels = np.random.default_rng(0).integers(0, 70_000, (height, width), np.uint32)
+    rgb = np.zeros((height, width, 3), np.uint8)
+    larger = zoomed_labels(labels, zoom)
+    assert larger.shape == zoomed_image(rgb, zoom).shape[:2]
+    assert larger.dtype == labels.dtype
+    assert set(larger.ravel()) <= set(labels.ravel())
+
+
+@pytest.mark.parametrize("zoom", [0.6, 1.0, 1.3, 2.0, 2.5])
+def test_a_nucleus_stays_in_its_place(zoom: float) -> None:
+    labels = np.zeros((90, 120), np.uint16)
+    labels[20:50, 60:100] = 3
+    seen = zoomed_image(np.repeat((labels > 0)[..., None], 3, 2).astype(np.uint8) * 255, zoom)[..., 0] > 127
+    agree = seen == (zoomed_labels(labels, zoom) > 0)
+    assert agree.mean() > 0.99
+    assert diameter(zoomed_labels(labels, zoom)) == pytest.approx(zoom * diameter(labels), rel=0.03)  # type: ignore[operator]
+
+
+@given(size=st.integers(1, 200), zoom=st.floats(SMALLEST_ZOOM, LARGEST_ZOOM))
+def test_a_pixel_of_a_zoomed_label_map_is_the_one_that_its_centre_lies_in(size: int, zoom: float) -> None:
+    numbered = np.arange(size, dtype=np.uint32)[None].repeat(3, axis=0)
+    (found, *_) = zoomed_labels(numbered, zoom)
+    centres = (np.arange(len(found)) + 0.5) * size / len(found)
+    assert (np.abs(centres - (found + 0.5)) <= 0.5 + 1e-9).all()

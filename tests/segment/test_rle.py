@@ -1,0 +1,38 @@
+"""Kaggle's run-length format."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nuclei.base.errors import InputError
+from nuclei.segment.rle import decode, encode
+
+
+def test_pixels_are_counted_down_the_columns_from_one() -> None:
+    labels = np.array([[1, 0, 2], [1, 0, 2], [0, 1, 0]])
+    assert encode(labels) == ["1 2 6 1", "7 2"]
+
+
+def test_a_run_that_reaches_into_the_next_column_is_one_run() -> None:
+    assert encode(np.array([[0, 1], [1, 0]])) == ["2 2"]
+
+
+def test_no_nuclei_make_no_lines() -> None:
+    assert encode(np.zeros((3, 4), np.uint16)) == []
+
+
+@given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 5)))
+def test_decoding_gives_the_label_map_back(labels: np.ndarray) -> None:
+    _, dense = np.unique(np.append(0, labels), return_inverse=True)
+    dense = dense[1:].reshape(labels.shape)
+    np.testing.assert_array_equal(decode(encode(labels), labels.shape), dense)
+
+
+@pytest.mark.parametrize("line", ["1", "a b", "0 2", "1 0", "9 2", "1 -1", "1.5 2"])
+def test_a_line_that_is_not_runs_within_the_image_is_refused(line: str) -> None:
+    with pytest.raises(InputError, match="run"):
+        decode([line], (3, 3))

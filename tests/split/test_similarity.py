@@ -1,0 +1,119 @@
+"""Images that show the same thing are found, and images that only look alike in their light are not."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nuclei.fetch.simulate import draw
+from nuclei.images.io import read_rgb
+from nuclei.split.similarity import duplicates, glance, groups, neighbours
+
+SIMILARITY = 0.8
+
+
+def field(seed: int, height: int = 128, width: int = 128, *, nuclei: int = 25) -> np.ndarray:
+    """Bright soft discs on a dark ground with noise: (H, W) float."""
+    random = np.random.default_rng(seed)
+    rows, cols = np.indices((height, width))
+    image = np.full((height, width), 10.0)
+    for _ in range(nuclei):
+        distance = np.hypot(rows - random.uniform(0, height), cols - random.uniform(0, width))
+        image += random.uniform(50, 120) / (1 + np.exp((distance - random.uniform(5, 9)) * 1.2))
+    return image + random.normal(0, 1, image.shape)
+
+
+def rgb(gray: np.ndarray) -> np.ndarray:
+    return np.repeat(np.rint(np.clip(gray, 0, 255)).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def grouped(*images: np.ndarray) -> list[int]:
+    return groups([glance(rgb(image)) for image in images], SIMILARITY).tolist()
+
+
+def test_a_copy_that_is_darker_noisier_smaller_or_shifted_by_a_pixel_is_in_its_group() -> None:
+    original, other = field(1), field(2)
+    noise = np.random.default_rng(0).normal(0, 6, original.shape)
+    copies = [original * 0.4, original + noise, original[::2, ::2], np.roll(original, (1, 1), (0, 1)), 255 - original]
+    assert grouped(original, other, *copies[:4]) == [0, 1, 0, 0, 0, 0]
+    assert grouped(original, copies[4]) == [0, 1]
+
+
+def test_different_fields_are_apart() -> None:
+    assert grouped(*(field(seed) for seed in range(30))) == list(range(30))
+
+
+def test_black_and_nearly_black_and_uniform_images_are_not_taken_for_the_same() -> None:
+    random = np.random.default_rng(0)
+    dark = [random.normal(3, 1, (64, 64)) for _ in range(10)]
+    assert grouped(*dark, np.zeros((64, 64)), np.zeros((64, 64)), np.full((64, 64), 200.0)) == list(range(13))
+
+
+def test_the_same_uneven_light_does_not_make_images_the_same() -> None:
+    rows, cols = np.mgrid[-1:1:128j, -1:1:128j]
+    light = 60 * np.exp(-(rows**2 + cols**2))
+    assert grouped(*(light + field(seed, nuclei=4) for seed in range(20))) == list(range(20))
+
+
+def test_tiles_of_one_field_are_in_one_group() -> None:
+    whole, other = field(3, 256, 256, nuclei=90), field(4)
+    tiles = [whole[:128, :128], whole[128:, 128:], whole[:128, 128:], whole[128:, :128]]
+    assert grouped(tiles[0], other, *tiles[1:]) == [0, 1, 0, 0, 0]
+
+
+def test_a_seam_is_found_in_any_order_and_is_no_duplicate() -> None:
+    whole = field(5, 200, 100, nuclei=40)
+    tiles = [glance(rgb(tile)) for tile in (whole[100:], whole[:100], field(6, 100, 100))]
+    assert neighbours(tiles) == {(0, 1)}
+    assert list(duplicates(tiles, SIMILARITY)) == []
+
+
+def test_tiles_of_different_sizes_are_not_compared() -> None:
+    whole = field(6, 200, 100, nuclei=40)
+    assert neighbours([glance(rgb(whole[:100])), glance(rgb(whole[100:]))]) == {(0, 1)}
+    assert neighbours([glance(rgb(whole[:90])), glance(rgb(whole[90:]))]) == set()
+
+
+def test_seams_that_chance_explains_are_not_believed() -> None:
+    """Alike discs on edges: as many seams between tops and tops, where there can be none, as between others."""
+    fields = [field(seed, nuclei=12) for seed in range(150)]
+    assert neighbours([glance(rgb(image)) for image in fields]) == set()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 2)])
+def test_the_smallest_images_are_their_own_groups(shape: tuple[int, int]) -> None:
+    random = np.random.default_rng(0)
+    assert len(set(grouped(*(random.uniform(0, 255, shape) for _ in range(3))))) >= 1
+
+
+def test_one_image_and_none_have_their_groups() -> None:
+    assert grouped(field(1)) == [0]
+    assert grouped() == []
+
+
+def test_the_real_tissue_images_are_tiles_of_a_quarter_as_many_fields(real_data: Path) -> None:
+    with zipfile.ZipFile(real_data) as archive:
+        names = [name for name in archive.namelist() if "/images/" in name]
+        images = {name[:8]: read_rgb(archive.read(name)) for name in names if png_size(archive, name) == (256, 320)}
+    ids, glances = list(images), [glance(image) for image in images.values()]
+    found = dict(zip(ids, groups(glances, SIMILARITY).tolist(), strict=True))
+    assert len(ids) == 111 and 25 <= len(set(found.values())) <= 40
+    # looked at: the two images of each pair go on without a seam
+    for upper, lower in (("ad473063", "ae570a67"), ("589f86de", "a7f767ca")):
+        assert found[upper] == found[lower]
+    assert neighbours(list(reversed(glances[:40]))) != set()
+
+
+def png_size(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
+    with archive.open(name) as file:
+        width, height = struct.unpack(">II", file.read(24)[16:])
+    return height, width
+
+
+def test_the_built_in_sample_has_no_near_duplicates() -> None:
+    glances = [glance(draw(0, number)[0]) for number in range(40)]
+    assert groups(glances, SIMILARITY).tolist() == list(range(40))

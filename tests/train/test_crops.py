@@ -1,0 +1,173 @@
+"""Training crops depend on the seed and their number alone, and their targets are made after augmentation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.measure import label as connected
+
+from conftest import write_params, write_prepared
+from nuclei.base.params import Augment, Params
+from nuclei.images.io import read_labels
+from nuclei.images.records import Record, label_path
+from nuclei.network.instances import TARGETS, loss_weight, relabel
+from nuclei.network.sizing import diameter
+from nuclei.train.augment import augmentation, window_px
+from nuclei.train.crops import Crops, draw, image_weights
+
+ALL_ON = Augment(scale=0.4, rotate=1, elastic=1, gray=0.5, invert=0.5, shuffle=0.5, blur=1, noise=1, light=1)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Record], Params]:
+    folder = tmp_path_factory.mktemp("crops")
+    records = write_prepared(folder, {"train": 5})
+    return folder / "data/prepared", records, write_params(folder)
+
+
+def make(prepared: tuple[Path, list[Record], Params], **changes: object) -> Crops:
+    folder, records, params = prepared
+    train = dataclasses.replace(params.train, **changes)  # type: ignore[type-var]
+    return Crops(records, folder, train, epochs=3, seed=7)
+
+
+def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_a_crop_is_the_same_whenever_and_by_whomever_it_is_made(prepared: tuple[Path, list[Record], Params]) -> None:
+    one, other = make(prepared), make(prepared)
+    for index in (11, 3, 3, 0):
+        assert same(one[index], other[index])
+    assert not same(one[0], one[5])
+
+
+def test_images_are_kept_in_memory_up_to_the_limit_and_change_no_crop(
+    prepared: tuple[Path, list[Record], Params],
+) -> None:
+    all_kept, none_kept = make(prepared, keep_images_mb=1), make(prepared, keep_images_mb=0)
+    for index in range(len(all_kept)):
+        assert same(all_kept[index], none_kept[index])
+    drawn = {all_kept.records[number].id for epoch in range(3) for number in draw(all_kept.weights, 5, 7, epoch)}
+    assert set(all_kept.kept) == drawn
+    assert not none_kept.kept
+    some_kept = make(prepared, keep_images_mb=1, diameter_px=None)
+    as_they_are = make(prepared, keep_images_mb=0, diameter_px=None)
+    some_kept.free_bytes = 64 * 72 * (3 + 2)  # one of the larger images, or one of the smaller
+    assert all(same(some_kept[index], as_they_are[index]) for index in range(len(as_they_are)))
+    assert len(some_kept.kept) == 1
+
+
+@pytest.mark.parametrize("instances", ["none", *TARGETS])
+def test_a_crop_has_the_shapes_that_training_expects(
+    instances: str, prepared: tuple[Path, list[Record], Params]
+) -> None:
+    image, foreground, maps, weight = make(prepared, instances=instances)[1]
+    assert image.shape == (3, 32, 32)
+    assert foreground.shape == weight.shape == (1, 32, 32)
+    assert maps.shape == (1 if instances in TARGETS else 0, 32, 32)
+    assert {tensor.dtype for tensor in (image, foreground, maps, weight)} == {torch.float32}
+
+
+def test_crops_are_cut_from_images_whose_nuclei_have_the_diameter(
+    prepared: tuple[Path, list[Record], Params],
+) -> None:
+    folder, records, _ = prepared
+    own = [diameter(read_labels(label_path(folder, record.id))) for record in records]
+    for target in (12.0, 16.0):
+        crops = make(prepared, diameter_px=target, keep_images_mb=1)
+        for index in range(len(crops)):
+            crops[index]
+        for record, before in zip(records, own, strict=True):
+            rgb, labels = crops.kept[record.id]
+            assert before is not None
+            assert diameter(labels) == pytest.approx(target, rel=0.1)
+            assert rgb.shape[:2] == labels.shape
+            assert labels.shape[0] == pytest.approx(record.height * target / before, abs=1)
+
+
+def test_images_smaller_than_a_crop_are_mirrored(prepared: tuple[Path, list[Record], Params]) -> None:
+    image, foreground, *_ = make(prepared, crop_px=128)[0]
+    assert image.shape == (3, 128, 128)
+    assert 0 < foreground.mean() < 1
+
+
+@given(seed=st.integers(0, 2**31 - 1))
+@settings(max_examples=30, deadline=None)
+def test_after_augmentation_every_nucleus_is_one_piece_with_a_number_of_its_own(seed: int) -> None:
+    side = window_px(64)
+    rows, cols = np.indices((side, side))
+    labels = ((rows // 12) * 8 + cols // 12 + 1).astype(np.uint16)
+    labels[(rows % 12 < 2) | (cols % 12 < 2)] = 0
+    transform = augmentation(ALL_ON, 64)
+    transform.set_random_seed(seed)
+    out = relabel(transform(image=np.zeros((side, side, 3), np.uint8), mask=labels)["mask"])
+    assert out.shape == (64, 64)
+    assert set(np.unique(out)) - {0} == set(range(1, out.max() + 1))
+    for number in range(1, int(out.max()) + 1):
+        assert connected(out == number, connectivity=2).max() == 1
+
+
+@given(seed=st.integers(0, 2**31 - 1), index=st.integers(0, 14), name=st.sampled_from(sorted(TARGETS)))
+@settings(max_examples=40, deadline=None)
+def test_the_maps_are_made_of_the_augmented_and_relabelled_crop(
+    seed: int, index: int, name: str, prepared: tuple[Path, list[Record], Params]
+) -> None:
+    folder, records, params = prepared
+    train = dataclasses.replace(params.train, instances=name, augment=ALL_ON, crop_px=64)
+    crops = Crops(records, folder, train, epochs=3, seed=seed)
+    augmented: list[np.ndarray] = []
+
+    def spy(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+        out = augment(**arrays)
+        augmented.append(out["mask"])
+        return out
+
+    augment, crops.augment = crops.augment, spy  # type: ignore[assignment]
+    spy.set_random_seed = augment.set_random_seed  # type: ignore[attr-defined]
+    _, foreground, maps, weight = crops[index]
+    labels = relabel(augmented[0])
+    np.testing.assert_array_equal(foreground[0], labels > 0)
+    np.testing.assert_array_equal(maps, TARGETS[name].encode(labels))
+    np.testing.assert_array_equal(weight[0], loss_weight(labels))
+
+
+def test_image_and_labels_move_together() -> None:
+    side = window_px(64)
+    labels = np.zeros((side, side), np.uint16)
+    labels[30:60, 40:50] = 1
+    rgb = np.repeat((labels * 255).astype(np.uint8)[..., None], 3, axis=2)
+    still = Augment(scale=0.4, rotate=1, elastic=0.5, gray=0, invert=0, shuffle=0, blur=0, noise=0, light=0)
+    transform = augmentation(still, 64)
+    for seed in range(20):
+        transform.set_random_seed(seed)
+        out = transform(image=rgb, mask=labels)
+        bright = out["image"][..., 0] > 127
+        assert (bright != (out["mask"] > 0)).sum() <= 0.2 * max(bright.sum(), 40)
+
+
+def test_large_and_rare_images_are_drawn_more() -> None:
+    def record(id: str, side: int, modality: str) -> Record:
+        return Record(id, side, side, 1, 0.1, modality, "x")
+
+    records = [record("a", 100, "fluorescence"), record("b", 200, "fluorescence"), record("c", 100, "tissue")]
+    np.testing.assert_allclose(image_weights(records, 0, 0), 1 / 3)
+    by_size = image_weights(records, 0.5, 0)
+    assert by_size[1] == pytest.approx(2 * by_size[0])
+    by_look = image_weights(records, 0, 1)
+    assert by_look[2] == pytest.approx(2 * by_look[0])
+
+
+@given(count=st.integers(1, 200), seed=st.integers(0, 100), epoch=st.integers(0, 5))
+def test_every_image_is_drawn_as_often_as_its_weight_says_give_or_take_one(count: int, seed: int, epoch: int) -> None:
+    weights = np.array([0.5, 0.25, 0.125, 0.125])
+    drawn = Counter(draw(weights, count, seed, epoch).tolist())
+    for image, weight in enumerate(weights):
+        assert abs(drawn[image] - weight * count) <= 1

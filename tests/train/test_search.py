@@ -1,0 +1,97 @@
+"""The search for thresholds: every combination once, in a fixed order, and the best of them taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import write_params
+from nuclei.base import params
+from nuclei.images.io import write_labels
+from nuclei.network.instances import TARGETS, Thresholds
+from nuclei.train.search import COLUMNS, best, grid, search
+
+
+def discs(*places: tuple[int, int, int]) -> np.ndarray:
+    """Discs of (row, col, radius) on 40 x 60 pixels, of which the first of two that overlap lies on top."""
+    rows, cols = np.indices((40, 60))
+    labels = np.zeros((40, 60), np.uint16)
+    for number, (row, col, radius) in enumerate(places, start=1):
+        labels[(np.hypot(rows - row, cols - col) <= radius) & (labels == 0)] = number
+    return labels
+
+
+TWO = discs((20, 15, 9), (20, 33, 9))
+
+
+def written(folder: Path, predicted: np.ndarray, labels: np.ndarray, name: str = "a") -> tuple[Path, Path]:
+    """Save what a network might predict, (1 + C, H, W), and the truth, as training does."""
+    np.save(folder / f"{name}.npy", predicted.astype(np.float16))
+    write_labels(folder / f"{name}.tif", labels)
+    return folder / f"{name}.npy", folder / f"{name}.tif"
+
+
+def maps(rows: list[dict[str, float]]) -> list[float]:
+    return [row["map"] for row in rows]
+
+
+def test_the_grid_holds_every_combination_once_in_a_fixed_order(tmp_path: Path) -> None:
+    lists = {"search_foreground": [0.4, 0.6], "search_seed": [0.3, 0.7], "search_min_area_px": [0, 9]}
+    train = write_params(tmp_path, train=lists).train
+    assert grid(train) == [
+        Thresholds(foreground, seed, area) for foreground in (0.4, 0.6) for area in (0, 9) for seed in (0.3, 0.7)
+    ]
+
+
+def test_the_shipped_parameters_make_a_grid(tmp_path: Path) -> None:
+    train = params.load(Path(__file__).resolve().parents[2] / "params.yaml").train
+    tried = grid(train)
+    assert len(set(tried)) == len(tried)
+    assert len(tried) == len(train.search_foreground) * len(train.search_seed) * len(train.search_min_area_px)
+
+
+def test_the_best_is_the_first_of_equals() -> None:
+    scores = [0.2, 0.7, 0.7, 0.1]
+    rows = [{"foreground": 0.5, "seed": i / 10, "min_area_px": i, "map": s} for i, s in enumerate(scores)]
+    assert best(rows) == Thresholds(0.5, 0.1, 1)
+    assert isinstance(best(rows).min_area_px, int)
+
+
+def test_the_search_finds_the_foreground_threshold_that_recovers_the_map(tmp_path: Path) -> None:
+    foreground = np.where(TWO > 0, 0.62, 0.1)
+    foreground[(TWO == 0) & (np.indices(TWO.shape)[0] > 10)] = 0.45  # a haze around the nuclei
+    candidates = [Thresholds(value, 0.5, 0) for value in (0.3, 0.5, 0.7)]
+    predicted = np.concatenate([foreground[None], TARGETS["distance"].encode(TWO)])
+    rows = search([written(tmp_path, predicted, TWO)], "distance", candidates)
+    assert best(rows) == candidates[1]
+    assert maps(rows)[1:] == [1, 0]
+    assert maps(rows)[0] < 1
+    assert [list(row) for row in rows] == [COLUMNS] * 3
+
+
+def test_the_search_finds_the_seed_that_parts_touching_nuclei(tmp_path: Path) -> None:
+    pair = written(tmp_path, (TWO > 0)[None] * 0.9, TWO)
+    candidates = [Thresholds(0.5, seed, 0) for seed in (0, 0.9)]
+    rows = search([pair], "none", candidates)
+    assert best(rows) == candidates[1]
+    assert maps(rows) == [0.05, 1]  # in one piece it reaches an IoU of .50 with the larger half, and no more
+
+
+def test_the_search_finds_the_smallest_area_that_drops_specks(tmp_path: Path) -> None:
+    specks = discs((20, 15, 9), (20, 45, 9), (3, 3, 1), (36, 30, 1))
+    truth = np.where(specks < 3, specks, 0).astype(np.uint16)
+    candidates = [Thresholds(0.5, 0.5, area) for area in (0, 20, 400)]
+    rows = search([written(tmp_path, (specks > 0)[None] * 0.9, truth)], "none", candidates)
+    assert maps(rows) == [0.5, 1, 0]
+
+
+def test_the_score_is_the_mean_over_images_with_nuclei(tmp_path: Path) -> None:
+    empty = np.zeros_like(TWO)
+    images = [
+        written(tmp_path, (TWO == 1)[None] * 0.9, np.where(TWO == 1, TWO, 0).astype(np.uint16), "right"),
+        written(tmp_path, (TWO == 1)[None] * 0.0, TWO, "missed"),
+        written(tmp_path, empty[None], empty, "undefined"),
+    ]
+    assert maps(search(images, "none", [Thresholds(0.5, 0.5, 0)])) == pytest.approx([0.5])

@@ -1,0 +1,235 @@
+"""Training keeps the best epoch, survives kill -9 with the same bits, and stops when the loss is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from conftest import ROOT, run_script, write_params, write_prepared
+
+OUTPUTS = ("data/model/unet_final_model.pth", "data/model/instance_head.pth", "data/model/model.json")
+TABLES = ("reports/history.csv", "reports/search.csv")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (*OUTPUTS, *TABLES)}
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "stages/train.py")]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(workspace: Path) -> None:
+    before = digests(workspace)
+    assert run_script("train", workspace).returncode == 0
+    assert digests(workspace) == before
+    write_params(workspace, seed=1)
+    assert run_script("train", workspace).returncode == 0
+    assert digests(workspace)[OUTPUTS[0]] != before[OUTPUTS[0]]
+
+
+def kill_after(folder: Path, checkpoints: int, wait_s: float) -> None:
+    """Start a training, and `wait_s` after it has written so many checkpoints, end it with kill -9."""
+
+    def newest() -> int:
+        return max((path.stat().st_mtime_ns for path in (folder / "data/.resume").glob("*/checkpoint.pt")), default=0)
+
+    last, process = newest(), start(folder)
+    while checkpoints:
+        assert process.poll() is None, "the training ended before it could be killed: give it more epochs"
+        if (now := newest()) != last:
+            checkpoints, last = checkpoints - 1, now
+        time.sleep(0.005)
+    time.sleep(wait_s)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(workspace: Path) -> None:
+    write_params(workspace, epochs=10)
+    assert run_script("train", workspace).returncode == 0
+    untouched = digests(workspace)
+    for name in (*OUTPUTS, *TABLES):
+        (workspace / name).unlink()
+    moments = random.Random(0)
+    for checkpoints in (0, 1, 2, 1):
+        kill_after(workspace, checkpoints, moments.uniform(0, 0.2) if checkpoints else moments.uniform(1, 3))
+    last = run_script("train", workspace)
+    assert last.returncode == 0, last.stderr
+    assert "going on after epoch" in last.stdout
+    assert digests(workspace) == untouched
+    assert not list((workspace / "data/.resume").glob("*/*"))
+
+
+def test_a_changed_parameter_never_goes_on_from_a_stale_checkpoint(workspace: Path) -> None:
+    process = start(workspace)
+    while process.poll() is None and not list((workspace / "data/.resume").glob("*/checkpoint.pt")):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    assert list((workspace / "data/.resume").glob("*/checkpoint.pt"))
+    write_params(workspace, train={"learning_rate": 0.0005})
+    done = run_script("train", workspace)
+    assert done.returncode == 0, done.stderr
+    assert "going on after" not in done.stdout
+
+
+def test_changed_encoder_weights_never_go_on_from_a_stale_checkpoint(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train
+    from nuclei.train.checkpoint import key
+
+    monkeypatch.chdir(workspace)
+    weights = workspace / "weights.pth"
+    keys = []
+    for content in (b"A", b"A", b"B"):
+        weights.write_bytes(content)
+        keys.append(key("the same parameters", train.inputs([], weights)))
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_changed_images_label_maps_or_split_never_go_on_from_a_stale_checkpoint(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import train
+    from nuclei.images.records import read_part
+    from nuclei.train.checkpoint import key
+
+    monkeypatch.chdir(workspace)
+    records = [record for part in ("train", "val") for record in read_part(train.PREPARED, train.SPLIT, part)]
+    inputs = train.inputs(records, None)
+    assert len(inputs) == len(set(inputs)) == 1 + 2 * 8  # the split; the image and label map of 6 + 2
+    before = key("the same parameters", inputs)
+    for path in (train.SPLIT, inputs[1], inputs[-1]):
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        assert key("the same parameters", inputs) != before
+        path.write_bytes(content)
+    assert key("the same parameters", inputs) == before
+
+
+def test_changed_code_never_goes_on_from_a_stale_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nuclei.train import checkpoint
+
+    names = ("nuclei/train/crops.py", "nuclei/scores/metrics.py", "train.py", "elsewhere/other.py")
+    paths = [tmp_path / name for name in names]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("before")
+    own, another_room, script, other = paths
+    monkeypatch.setattr(checkpoint, "PACKAGE", tmp_path / "nuclei")
+    for path in (own, another_room, other):
+        monkeypatch.setitem(sys.modules, f"made up {path.stem}", SimpleNamespace(__file__=str(path)))
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    keys = [checkpoint.key("the same parameters", [])]
+    for path in paths:
+        path.write_text("after")
+        keys.append(checkpoint.key("the same parameters", []))
+    assert len(set(keys[:4])) == 4
+    assert keys[4] == keys[3]  # the code of others is pinned
+
+
+def test_the_checkpoints_of_the_last_few_trainings_are_kept(tmp_path: Path) -> None:
+    from nuclei.train.checkpoint import KEPT, Checkpoint
+
+    for number in range(2 * KEPT):
+        kept = Checkpoint(f"key{number}", tmp_path)
+        kept.start()
+        kept.save({"epoch": number})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"key{number}" for number in range(KEPT, 2 * KEPT)]
+    Checkpoint(f"key{KEPT}", tmp_path).start()  # gone on with: no longer the oldest
+    Checkpoint("another", tmp_path).start()
+    assert Checkpoint(f"key{KEPT}", tmp_path).load() == {"epoch": KEPT}
+    assert not (tmp_path / f"key{KEPT + 1}").exists()
+
+
+def test_encoder_weights_are_found_from_dvcs_temporary_workspace(trained: Path, tmp_path: Path) -> None:
+    from nuclei.network.model import NucleusNet
+
+    inner = tmp_path / ".dvc/tmp/exps/standalone/tmpx1"
+    shutil.copytree(trained, inner)
+    encoder = NucleusNet("Unet", "resnet18", map_channels=0).unet.encoder
+    torch.save(encoder.state_dict(), tmp_path / "mine.pth")
+    write_params(inner, epochs=1, train={"encoder_weights": "mine.pth"})
+    done = run_script("train", inner)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
+    write_prepared(tmp_path, {"train": 4, "val": 2, "test": 1})
+    write_params(tmp_path, epochs=4, train={"ema_decay": 0.0, "schedule": "constant", "learning_rate": 0.05})
+    assert run_script("train", tmp_path).returncode == 0
+    history = pd.read_csv(tmp_path / "reports/history.csv")
+    best = history["val_dice"].idxmax()
+    for epochs in (4,):
+        assert len(history) == epochs
+    # the model's foreground at 0.5 on val scores what the history says of the best epoch
+    from nuclei.images.io import read_labels, read_rgb
+    from nuclei.images.records import image_path, label_path, read_part
+    from nuclei.network.segmenter import Segmenter
+    from nuclei.network.sizing import diameter
+    from nuclei.scores.metrics import pixel_counts
+
+    segmenter = Segmenter.load(tmp_path / "data/model", device="cpu")
+    prepared = tmp_path / "data/prepared"
+    dices = [
+        pixel_counts(
+            (labels := read_labels(label_path(prepared, record.id))) > 0,
+            segmenter.maps(read_rgb(image_path(prepared, record.id)), diameter(labels))[0] >= 0.5,
+        ).dice
+        for record in read_part(prepared, tmp_path / "data/split.csv", "val")
+    ]
+    assert sum(dices) / len(dices) == pytest.approx(history["val_dice"][best], abs=1e-6)
+
+
+def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(workspace: Path) -> None:
+    before = digests(workspace)
+    write_params(
+        workspace, train={"learning_rate": 1e18, "optimizer": "sgd", "gradient_clip": 1e30, "schedule": "constant"}
+    )
+    done = run_script("train", workspace)
+    assert done.returncode == 1
+    assert re.search("the (loss|gradient) is no longer finite: epoch", done.stderr)
+    assert "lower train.learning_rate" in done.stderr
+    assert digests(workspace) == before
+
+
+def test_a_gradient_that_is_lost_stops_too(workspace: Path) -> None:
+    before = digests(workspace)
+    write_params(workspace, train={"instance_weight": 1.0e37})  # the loss is finite, the norm of its gradient is not
+    done = run_script("train", workspace)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the gradient is no longer finite: epoch 1, step ")
+    assert digests(workspace) == before
+
+
+def test_a_validation_loss_that_is_lost_stops_too(workspace: Path) -> None:
+    before = digests(workspace)
+    write_params(workspace, train={"learning_rate": 1000})  # the loss of each step is finite still
+    done = run_script("train", workspace)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the loss on the validation images is no longer finite: epoch 1\n")
+    assert "lower train.learning_rate (1000.0)" in done.stderr
+    assert digests(workspace) == before
+
+
+def test_a_missing_data_set_is_an_error_with_a_fix(tmp_path: Path) -> None:
+    write_params(tmp_path)
+    done = run_script("train", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: a table is missing")
+    assert "dvc repro" in done.stderr
