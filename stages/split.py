@@ -16,7 +16,7 @@ from nuclei.base.params import load
 from nuclei.base.progress import track
 from nuclei.images.io import read_rgb
 from nuclei.images.records import MODALITIES, PARTS, Record, image_path, read_index
-from nuclei.split.similarity import glance, groups
+from nuclei.split.similarity import groups, signature
 from nuclei.split.splitting import check_nuclei, divided, read_list, split
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
@@ -26,8 +26,8 @@ def main() -> None:
     params = load()
     records = read_index(PREPARED)
     images = (read_rgb(image_path(PREPARED, record.id)) for record in records)
-    glances = [glance(image) for image in track(images, what="compare images", total=len(records))]
-    found = (1 + groups(glances, params.split.duplicate_similarity)).tolist()
+    signatures = [signature(image) for image in track(images, what="compare images", total=len(records))]
+    found = (1 + groups(signatures, params.split.duplicate_similarity)).tolist()
     group = {record.id: number for record, number in zip(records, found, strict=True)}
     path = None if params.split.list is None else userfiles.absolute(params.split.list, Path.cwd())
     if path is None:

@@ -47,7 +47,9 @@ def main() -> None:
 
     train = params.train
     weights = userfiles.encoder_weights(train.encoder_weights, Path.cwd())
-    net = make_net(train.arch, train.encoder_name, train.instances, str(weights) if weights else train.encoder_weights)
+    net = make_net(
+        train.arch, train.encoder_name, train.instance_target, str(weights) if weights else train.encoder_weights
+    )
     crops = Crops(training_images, PREPARED, train, epochs=params.epochs, seed=params.seed)
     kept = checkpoint.Checkpoint(
         checkpoint.key(decides(params), inputs([*training_images, *validation_images], weights))
@@ -91,7 +93,7 @@ def first_settings(params: Params) -> Settings:
     return Settings(
         arch=train.arch,
         encoder_name=train.encoder_name,
-        instances=train.instances,
+        instance_target=train.instance_target,
         normalise_low=train.normalise_low,
         normalise_high=train.normalise_high,
         tile_px=train.tile_px,
@@ -99,7 +101,7 @@ def first_settings(params: Params) -> Settings:
         flips=train.flips,
         diameter_px=train.diameter_px,
         foreground=0.5,
-        seed=0.5,
+        saddle_ratio=0.5,
         min_area_px=0,
         precision=train.precision,
     )
@@ -120,7 +122,7 @@ def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: P
         stored = scratch / f"{len(images)}.npy"
         store(stored, segmenter.maps(read_rgb(image_path(PREPARED, record.id))).astype(np.float16))
         images.append((stored, label_path(PREPARED, record.id)))
-    rows = search.search(images, params.train.instances, search.grid(params.train))
+    rows = search.search(images, params.train.instance_target, search.grid(params.train))
     segmenter.use(search.best(rows))
     return rows
 

@@ -12,7 +12,7 @@ import yaml
 
 SMALL = {
     "fetch": {"sample_images": 14, "sample_unlabelled": 2},
-    "train": {"encoder_name": "resnet18", "crop_px": 64, "search_seed": [0.5], "search_min_area_px": [10]},
+    "train": {"encoder_name": "resnet18", "crop_px": 64, "search_saddle_ratio": [0.5], "search_min_area_px": [10]},
     "evaluate": {"device": "cpu", "bootstrap_resamples": 200},
     "plot": {"dpi": 60, "gallery_images": 1},
 }

@@ -34,7 +34,7 @@ SMALL_TRAINING = {
     "device": "cpu",
     "precision": "32-true",  # alike on every machine
     "search_foreground": [0.4, 0.5],
-    "search_seed": [0.5],
+    "search_saddle_ratio": [0.5],
     "search_min_area_px": [0, 5],
 }
 

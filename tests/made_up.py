@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import tifffile
 
 from nuclei.base import files
 from nuclei.images.io import write_labels, write_rgb
 from nuclei.images.records import image_path, label_path
+from nuclei.network.segmenter import Settings
 from nuclei.report.tables import METRICS, PARTS
+from nuclei.train.search import COLUMNS
+
+SETTINGS = Settings(
+    arch="Unet",
+    encoder_name="resnet34",
+    instance_target="distance",
+    normalise_low=1.0,
+    normalise_high=99.8,
+    tile_px=256,
+    tile_overlap_px=32,
+    flips=False,
+    foreground=0.5,
+    saddle_ratio=0.5,
+    min_area_px=10,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOKS = {  # (nucleus, background) in RGB
@@ -155,9 +173,9 @@ def reports(folder: Path) -> None:
             for e in range(1, 25)
         ),
         "search": (
-            {"foreground": f, "seed": s, "min_area_px": a, "map": 0.65 - (f - 0.5) ** 2 - (s - 0.6) ** 2 - a / 1e4}
+            dict(zip(COLUMNS, (f, r, a, 0.65 - (f - 0.5) ** 2 - (r - 0.6) ** 2 - a / 1e4), strict=True))
             for f in (0.3, 0.4, 0.5, 0.6, 0.7)
-            for s in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+            for r in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
             for a in (10, 20, 40)
         ),
     }  # fmt: skip
@@ -179,3 +197,14 @@ def _scores(rng: np.random.Generator, predicted: int) -> Row:
     pixels: Row = {"median_area_px": int(rng.lognormal(5, 0.7)), "tp": 900, "fp": 90, "fn": 80, "tn": 8000}
     counts: Row = {"nuclei_predicted": predicted, "count_error": 1, "splits": 1, "merges": 1}
     return {**pixels, **scores, **counts}
+
+
+def with_tags(data: bytes, **values: int) -> bytes:
+    """A little-endian TIFF whose tags of these names say something else."""
+    changed = bytearray(data)
+    (start,) = struct.unpack_from("<I", changed, 4)
+    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", changed, start)[0], 12):
+        name = tifffile.TIFF.TAGS.get(struct.unpack_from("<H", changed, entry)[0])
+        if name in values:
+            struct.pack_into("<HII", changed, entry + 2, 4, 1, values[name])
+    return bytes(changed)

@@ -23,7 +23,7 @@ USES = [  # template, report, x, y
     ("dots", "by_group", "dice", "group"),
     ("dots", "classification_report", "f1", "class"),
     ("history", "history", "epoch", "val_loss"),
-    ("threshold_search", "search", "seed", "map"),
+    ("threshold_search", "search", "saddle_ratio", "map"),
 ]
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_compare import git
 
+from committed import git
 from conftest import ROOT, run_script, write_params
 from nuclei.base import files
 from nuclei.fetch import packing, simulate

@@ -44,7 +44,7 @@ def test_the_shipped_file_loads_with_the_values_it_shows() -> None:
     loaded = params.load(ROOT / "params.yaml")
     assert loaded.seed == SHIPPED["seed"]
     assert loaded.train.augment.scale == SHIPPED["train"]["augment"]["scale"]
-    assert list(loaded.train.search_seed) == SHIPPED["train"]["search_seed"]
+    assert list(loaded.train.search_saddle_ratio) == SHIPPED["train"]["search_saddle_ratio"]
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
@@ -89,6 +89,16 @@ def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path
     assert "epcohs: got an unknown name, did you mean epochs?" in message
     assert "did you mean train.augment.blur?" in message
     assert "train.learning_rate: got '1e-3', it should be a valid number (YAML reads it as text" in message
+
+
+@pytest.mark.parametrize(("old", "new"), params.RENAMED.items())
+def test_a_renamed_parameter_says_its_new_name(old: str, new: str, tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    section, name = old.split(".")
+    values[section][name] = values[section].pop(new.split(".")[1])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=rf"{old}: renamed, write {new}\n"):
+        params.load(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize(
@@ -154,8 +164,8 @@ def test_yaml_that_hides_a_mistake_or_never_ends_is_one_clear_error(text: str, p
 
 
 def test_of_very_many_problems_the_first_are_named_and_the_rest_counted(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"parameters are wrong(.|\n)*search_seed.19(.|\n)*and 4981 more"):
-        load_with(tmp_path, ("train", "search_seed"), [2.0] * 5000)
+    with pytest.raises(InputError, match=r"parameters are wrong(.|\n)*search_saddle_ratio.19(.|\n)*and 4981 more"):
+        load_with(tmp_path, ("train", "search_saddle_ratio"), [2.0] * 5000)
 
 
 def test_a_folder_in_its_place_is_one_clear_error(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
 from nuclei.network.inference import STRIDE
 from nuclei.network.model import NucleusNet
-from nuclei.network.normalisation import stretch, to_tensor
+from nuclei.network.normalisation import normalise_percentiles, to_tensor
 from nuclei.network.segmenter import Segmenter, make_net
 from nuclei.network.sizing import diameter, zoom_to, zoomed_image
 from nuclei.train import checkpoint
@@ -108,7 +108,7 @@ def training_steps() -> dict[str, float]:
     fabric = make_fabric(params)
     records, train = read_part(PREPARED, SPLIT, "train"), params.train
     crops = Crops(records, PREPARED, train, epochs=3, seed=params.seed)  # one more, for the warm-up
-    net = make_net(train.arch, train.encoder_name, train.instances)
+    net = make_net(train.arch, train.encoder_name, train.instance_target)
     kept = checkpoint.Checkpoint("bench", Path(tempfile.gettempdir()))
     training = Training(net, crops, first_settings(params), train, fabric, kept)
     batches = training.batches(first=0)
@@ -182,7 +182,9 @@ def inference(records: Sequence[Record]) -> dict[str, float]:
 def network_input(segmenter: Segmenter, record: Record) -> torch.Tensor:
     """An image as the network takes it in validation: brought to size, padded, in memory."""
     settings = segmenter.settings
-    rgb = stretch(read_rgb(image_path(PREPARED, record.id)), settings.normalise_low, settings.normalise_high)
+    rgb = normalise_percentiles(
+        read_rgb(image_path(PREPARED, record.id)), settings.normalise_low, settings.normalise_high
+    )
     if settings.diameter_px is not None:
         labels = read_labels(label_path(PREPARED, record.id))
         rgb = zoomed_image(rgb, zoom_to(settings.diameter_px, diameter(labels)))

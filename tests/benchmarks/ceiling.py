@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 from nuclei.base.parallel import ordered_map
 from nuclei.images.io import read_labels
 from nuclei.images.records import label_path, read_index
-from nuclei.network.instances import TARGETS, Thresholds, label
+from nuclei.network.labelling import Thresholds, label
+from nuclei.network.targets import TARGETS
 from nuclei.scores.matching import PERCENT, match
 
 NAMES = ("none", *TARGETS)

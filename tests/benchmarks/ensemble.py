@@ -38,7 +38,7 @@ def main() -> None:
                 np.save(path, values.astype(np.float16))
                 stored[which].append((path, label_path(PREPARED, record.id)))
         for name, images in zip(names, stored, strict=True):
-            rows = search.search(images, segmenters[0].settings.instances, grid)
+            rows = search.search(images, segmenters[0].settings.instance_target, grid)
             print(f"{name}: mAP {max(row['map'] for row in rows):.4f} with {search.best(rows)}", flush=True)
 
 

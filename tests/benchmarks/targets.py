@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 from nuclei.base.machine import cores, keep_freed_memory
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
-from nuclei.network.instances import TARGETS
 from nuclei.network.segmenter import Segmenter, make_net
+from nuclei.network.targets import TARGETS
 from nuclei.train.losses import DiceBCELoss, instance_loss
 
 SIDE, BATCH = 256, 8
@@ -101,7 +101,7 @@ def main() -> None:
     labelled = {}
     for folder in given.model:
         segmenter = Segmenter.load(folder, device="cpu")
-        labelled[segmenter.settings.instances] = labelling(segmenter, records, given.prepared)
+        labelled[segmenter.settings.instance_target] = labelling(segmenter, records, given.prepared)
     names = ["none", *TARGETS]
     trained = steps(names, given.rounds)
     print(f"{len(records)} val images, {len(crops)} crops, {cores()} cores\n")

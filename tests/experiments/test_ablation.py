@@ -21,7 +21,7 @@ from nuclei.experiments.comparison import compare
 from nuclei.experiments.revisions import Snapshot, read_revision
 from nuclei.report.figures import render
 
-TRAIN = {"learning_rate": 0.001, "augment": {"blur": 0.2}, "instances": "distance", "edges": [1, 2]}
+TRAIN = {"learning_rate": 0.001, "augment": {"blur": 0.2}, "instance_target": "distance", "edges": [1, 2]}
 
 
 def commit(folder: Path, name: str, better: float = 0.0, **params: object) -> None:
@@ -40,7 +40,7 @@ def repository(tmp_path: Path) -> Path:
     commit(tmp_path, "start")
     commit(tmp_path, "recipe", 0.05, epochs=9)
     commit(tmp_path, "no-blur", 0.02, epochs=9, train=TRAIN | {"augment": {"blur": 0}})
-    commit(tmp_path, "border", 0.08, epochs=9, train=TRAIN | {"instances": "border", "edges": [3, 4]})
+    commit(tmp_path, "border", 0.08, epochs=9, train=TRAIN | {"instance_target": "border", "edges": [3, 4]})
     return tmp_path
 
 
@@ -51,10 +51,14 @@ def read(folder: Path, *names: str) -> list[Snapshot]:
 def test_the_table_says_what_changed_what_it_did_and_which_command_does_it(repository: Path) -> None:
     recipe, *others = read(repository, "recipe", "no-blur", "border")
     rows = ablation.tabulate(recipe, others, "val")
-    assert [row["change"] for row in rows] == ["", "train.augment.blur=0", "train.instances=border train.edges=[3,4]"]
+    assert [row["change"] for row in rows] == [
+        "",
+        "train.augment.blur=0",
+        "train.instance_target=border train.edges=[3,4]",
+    ]
     assert rows[0]["command"] == "dvc exp run -S epochs=9"
     assert shlex.split(rows[2]["command"])[3:] == [
-        *("-S", "epochs=9", "-S", "train.instances=border", "-S", "train.edges=[3,4]")
+        *("-S", "epochs=9", "-S", "train.instance_target=border", "-S", "train.edges=[3,4]")
     ]
     assert rows[0]["map_difference"] == ""
     for row, other in zip(rows[1:], others, strict=True):
@@ -68,7 +72,9 @@ def test_the_drawing_has_a_line_for_each_experiment_and_says_it_in_words(reposit
     recipe, *others = read(repository, "recipe", "no-blur", "border")
     picture = render(ablation.draw, ablation.tabulate(recipe, others, "val"), dpi=60)
     assert "with train.augment.blur=0; " in picture.alt
-    assert picture.alt.index("train.augment.blur=0") < picture.alt.index("train.instances=border")  # the worse first
+    assert picture.alt.index("train.augment.blur=0") < picture.alt.index(
+        "train.instance_target=border"
+    )  # the worse first
     fewer = render(ablation.draw, ablation.tabulate(recipe, others[:1], "val"), dpi=60)
     assert fewer.height_px < picture.height_px
     assert len(np.unique(np.asarray(Image.open(io.BytesIO(picture.png)).convert("L")))) > 10

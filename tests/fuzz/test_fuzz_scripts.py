@@ -15,9 +15,9 @@ import pytest
 import tifffile
 from fuzzing import OUTCOMES, contents
 from PIL import Image
-from test_images import with_tags
 
 from conftest import ROOT, run_script, write_params, write_prepared
+from made_up import with_tags
 from nuclei.base import files
 from nuclei.images.records import COLUMNS, UNLABELLED_COLUMNS
 

@@ -19,9 +19,9 @@ from fuzzing import cases, damaged, judge, refused, taken
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save as as_safetensors
-from test_model import SETTINGS
 from torch import Tensor, nn
 
+from made_up import SETTINGS
 from nuclei.network.model import load_state, read_weights
 from nuclei.network.segmenter import Segmenter, make_net, segment_cell_image
 from nuclei.train.checkpoint import Checkpoint

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from made_up import with_tags
 from nuclei.base.errors import InputError
 from nuclei.images.io import (
     modality,
@@ -290,17 +291,6 @@ def test_a_label_map_in_the_place_of_a_mask_is_told_from_one() -> None:
         read_mask(encoded(RGB))
     with pytest.raises(InputError, match=r"JPEG, whose values are not exact(.|\n)*PNG or TIFF"):
         read_mask(encoded(np.full((8, 8), 255, np.uint8), "JPEG"))
-
-
-def with_tags(data: bytes, **values: int) -> bytes:
-    """A little-endian TIFF whose tags of these names say something else."""
-    changed = bytearray(data)
-    (start,) = struct.unpack_from("<I", changed, 4)
-    for entry in range(start + 2, start + 2 + 12 * struct.unpack_from("<H", changed, start)[0], 12):
-        name = tifffile.TIFF.TAGS.get(struct.unpack_from("<H", changed, entry)[0])
-        if name in values:
-            struct.pack_into("<HII", changed, entry + 2, 4, 1, values[name])
-    return bytes(changed)
 
 
 def test_a_strip_that_inflates_to_more_than_the_image_is_not_unpacked() -> None:

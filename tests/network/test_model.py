@@ -13,23 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from conftest import ROOT
+from made_up import SETTINGS
 from nuclei.base.errors import InputError
 from nuclei.network.model import NucleusNet, load_state, read_weights
-from nuclei.network.segmenter import Segmenter, Settings, make_net
-
-SETTINGS = Settings(
-    arch="Unet",
-    encoder_name="resnet34",
-    instances="distance",
-    normalise_low=1.0,
-    normalise_high=99.8,
-    tile_px=256,
-    tile_overlap_px=32,
-    flips=False,
-    foreground=0.5,
-    seed=0.5,
-    min_area_px=10,
-)
+from nuclei.network.segmenter import Segmenter, make_net
 
 
 def test_the_readmes_snippet_loads_the_weights_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Images are stretched between percentiles, all channels alike, and a nearly blank field stays one."""
+"""Images are normalised between percentiles, all channels alike, and a nearly blank field stays one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from nuclei.base.params import load
-from nuclei.network.normalisation import PALE, stretch
+from nuclei.network.normalisation import LIGHTEST_BLACK, normalise_percentiles
 
 TRAIN = load(ROOT / "params.yaml").train
 
@@ -17,7 +17,7 @@ def test_a_nearly_blank_field_is_not_stretched_to_noise() -> None:
     rgb = np.random.default_rng(0).normal((180, 160, 205), 2, (256, 320, 3))
     rgb[40:54, 30:44] = rgb[200:214, 250:264] = (90, 60, 190)  # two dark nuclei on half a percent of it
     before = np.rint(rgb).clip(0, 255).astype(np.uint8)
-    after = stretch(before, TRAIN.normalise_low, TRAIN.normalise_high)
+    after = normalise_percentiles(before, TRAIN.normalise_low, TRAIN.normalise_high)
     blank = np.s_[100:180, 60:240]
     assert after[blank].std(axis=(0, 1)).max() < 5  # of 255; from the 1st percentile on it would be 9
     assert after[45, 35, 1] < after[blank][..., 1].min() / 10
@@ -27,10 +27,12 @@ def test_a_nearly_blank_field_is_not_stretched_to_noise() -> None:
 def test_the_percentiles_become_black_and_white_and_the_order_stays(seed: int, low: float, high: float) -> None:
     random = np.random.default_rng(seed)
     before = random.integers(random.integers(0, 100), random.integers(150, 256), (30, 30, 3), np.uint8)
-    after = stretch(before, low, high).astype(int)
+    after = normalise_percentiles(before, low, high).astype(int)
     assert after.max() == 255
     assert (after == 255).mean() * 100 >= 100 - high
-    assert (after == 0).mean() * 100 > low or np.percentile(before, low) > PALE * before[after == 255].min() - 1
+    assert (after == 0).mean() * 100 > low or np.percentile(before, low) > LIGHTEST_BLACK * before[
+        after == 255
+    ].min() - 1
     order = np.argsort(before, axis=None, kind="stable")
     assert (np.diff(after.ravel()[order]) >= 0).all()
 
@@ -39,6 +41,6 @@ def test_the_percentiles_become_black_and_white_and_the_order_stays(seed: int, l
 def test_a_dark_image_on_a_pedestal_is_stretched_in_full(pedestal: int, gain: int) -> None:
     before = np.full((40, 40, 3), pedestal, np.uint8)
     before[:10] = pedestal + gain
-    after = stretch(before, TRAIN.normalise_low, TRAIN.normalise_high)
+    after = normalise_percentiles(before, TRAIN.normalise_low, TRAIN.normalise_high)
     assert set(np.unique(after[:10])) == {255}
     assert set(np.unique(after[10:])) == {0}

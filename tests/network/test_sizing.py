@@ -20,7 +20,7 @@ def test_the_diameter_of_a_disc_is_its_own(radius: int) -> None:
     assert diameter(disc(radius).astype(np.uint16) * 7) == pytest.approx(2 * radius, abs=0.7)
 
 
-def test_crumbs_do_not_count_and_nothing_has_no_diameter() -> None:
+def test_fragments_do_not_count_and_nothing_has_no_diameter() -> None:
     labels = disc(20).astype(np.uint32) * 100_000
     labels[0, :40:2] = np.arange(1, 21)  # twenty nuclei of one pixel each
     assert diameter(labels) == pytest.approx(40, abs=0.7)

@@ -113,7 +113,7 @@ def test_of_equally_good_epochs_the_last_is_kept(reports):
         (figures.counts, "per_image", {"nuclei": 0.0, "nuclei_predicted": 0.0}),
         (figures.confusion, "confusion", {"pixels": 0.0}),
         (figures.calibration, "calibration", {"pixels": 0.0, "mean_score": np.nan, "fraction_positive": np.nan}),
-        (figures.threshold_search, "search", {"seed": np.nan, "map": 0.0}),
+        (figures.threshold_search, "search", {"saddle_ratio": np.nan, "map": 0.0}),
         (figures.average_precision_over_iou, "ap", {"ap": np.nan, "ap_pooled": np.nan}),
         (figures.learning_curves, "history", {"val_dice": np.nan, "val_iou": np.nan, "val_loss": np.nan}),
         (figures.roc, "roc", {"fpr": np.nan}),

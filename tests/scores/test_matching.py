@@ -102,7 +102,7 @@ def test_an_iou_of_exactly_a_threshold_reaches_it(percent: int, shared: int, res
     assert np.array_equal(match(truth, predicted).tp, hit.astype(int))
 
 
-def test_a_clump_of_many_is_one_merge_and_a_touching_crumb_is_none() -> None:
+def test_a_clump_of_many_is_one_merge_and_a_touching_fragment_is_none() -> None:
     truth = draw_map("11223344", "11223344")
     assert match(truth, np.ones_like(truth)).merges == 1
     assert match(draw_map("1111112", "1111112"), draw_map("1111111", "1111112")).merges == 0  # half of 2: not more

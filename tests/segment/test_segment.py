@@ -182,9 +182,9 @@ def test_the_diameter_of_the_nuclei_decides_at_which_scale_they_are_seen(
     zooms: list[float] = []
     predict = segmenter._predict
 
-    def watched(stretched: np.ndarray, zoom: float, *, flips: bool) -> np.ndarray:
+    def watched(normalised: np.ndarray, zoom: float, *, flips: bool) -> np.ndarray:
         zooms.append(zoom)
-        return predict(stretched, zoom, flips=flips)
+        return predict(normalised, zoom, flips=flips)
 
     monkeypatch.setattr(segmenter, "_predict", watched)
     monkeypatch.setattr("nuclei.network.segmenter.diameter", lambda labels: target / 2)

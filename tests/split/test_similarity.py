@@ -11,7 +11,7 @@ import pytest
 
 from nuclei.fetch.simulate import draw
 from nuclei.images.io import read_rgb
-from nuclei.split.similarity import duplicates, glance, groups, neighbours
+from nuclei.split.similarity import duplicates, groups, neighbours, signature
 
 SIMILARITY = 0.8
 
@@ -32,7 +32,7 @@ def rgb(gray: np.ndarray) -> np.ndarray:
 
 
 def grouped(*images: np.ndarray) -> list[int]:
-    return groups([glance(rgb(image)) for image in images], SIMILARITY).tolist()
+    return groups([signature(rgb(image)) for image in images], SIMILARITY).tolist()
 
 
 def test_a_copy_that_is_darker_noisier_smaller_or_shifted_by_a_pixel_is_in_its_group() -> None:
@@ -67,21 +67,21 @@ def test_tiles_of_one_field_are_in_one_group() -> None:
 
 def test_a_seam_is_found_in_any_order_and_is_no_duplicate() -> None:
     whole = field(5, 200, 100, nuclei=40)
-    tiles = [glance(rgb(tile)) for tile in (whole[100:], whole[:100], field(6, 100, 100))]
+    tiles = [signature(rgb(tile)) for tile in (whole[100:], whole[:100], field(6, 100, 100))]
     assert neighbours(tiles) == {(0, 1)}
     assert list(duplicates(tiles, SIMILARITY)) == []
 
 
 def test_tiles_of_different_sizes_are_not_compared() -> None:
     whole = field(6, 200, 100, nuclei=40)
-    assert neighbours([glance(rgb(whole[:100])), glance(rgb(whole[100:]))]) == {(0, 1)}
-    assert neighbours([glance(rgb(whole[:90])), glance(rgb(whole[90:]))]) == set()
+    assert neighbours([signature(rgb(whole[:100])), signature(rgb(whole[100:]))]) == {(0, 1)}
+    assert neighbours([signature(rgb(whole[:90])), signature(rgb(whole[90:]))]) == set()
 
 
 def test_seams_that_chance_explains_are_not_believed() -> None:
     """Alike discs on edges: as many seams between tops and tops, where there can be none, as between others."""
     fields = [field(seed, nuclei=12) for seed in range(150)]
-    assert neighbours([glance(rgb(image)) for image in fields]) == set()
+    assert neighbours([signature(rgb(image)) for image in fields]) == set()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 2)])
@@ -99,13 +99,13 @@ def test_the_real_tissue_images_are_tiles_of_a_quarter_as_many_fields(real_data:
     with zipfile.ZipFile(real_data) as archive:
         names = [name for name in archive.namelist() if "/images/" in name]
         images = {name[:8]: read_rgb(archive.read(name)) for name in names if png_size(archive, name) == (256, 320)}
-    ids, glances = list(images), [glance(image) for image in images.values()]
-    found = dict(zip(ids, groups(glances, SIMILARITY).tolist(), strict=True))
+    ids, signatures = list(images), [signature(image) for image in images.values()]
+    found = dict(zip(ids, groups(signatures, SIMILARITY).tolist(), strict=True))
     assert len(ids) == 111 and 25 <= len(set(found.values())) <= 40
     # looked at: the two images of each pair go on without a seam
     for upper, lower in (("ad473063", "ae570a67"), ("589f86de", "a7f767ca")):
         assert found[upper] == found[lower]
-    assert neighbours(list(reversed(glances[:40]))) != set()
+    assert neighbours(list(reversed(signatures[:40]))) != set()
 
 
 def png_size(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
@@ -115,5 +115,5 @@ def png_size(archive: zipfile.ZipFile, name: str) -> tuple[int, int]:
 
 
 def test_the_built_in_sample_has_no_near_duplicates() -> None:
-    glances = [glance(draw(0, number)[0]) for number in range(40)]
-    assert groups(glances, SIMILARITY).tolist() == list(range(40))
+    signatures = [signature(draw(0, number)[0]) for number in range(40)]
+    assert groups(signatures, SIMILARITY).tolist() == list(range(40))

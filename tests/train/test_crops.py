@@ -17,8 +17,9 @@ from conftest import write_params, write_prepared
 from nuclei.base.params import Augment, Params
 from nuclei.images.io import read_labels
 from nuclei.images.records import Record, label_path
-from nuclei.network.instances import TARGETS, loss_weight, relabel
+from nuclei.network.components import relabel
 from nuclei.network.sizing import diameter
+from nuclei.network.targets import TARGETS, loss_weight
 from nuclei.train.augment import augmentation, window_px
 from nuclei.train.crops import Crops, draw, image_weights
 
@@ -65,14 +66,14 @@ def test_images_are_kept_in_memory_up_to_the_limit_and_change_no_crop(
     assert len(some_kept.kept) == 1
 
 
-@pytest.mark.parametrize("instances", ["none", *TARGETS])
+@pytest.mark.parametrize("instance_target", ["none", *TARGETS])
 def test_a_crop_has_the_shapes_that_training_expects(
-    instances: str, prepared: tuple[Path, list[Record], Params]
+    instance_target: str, prepared: tuple[Path, list[Record], Params]
 ) -> None:
-    image, foreground, maps, weight = make(prepared, instances=instances)[1]
+    image, foreground, maps, weight = make(prepared, instance_target=instance_target)[1]
     assert image.shape == (3, 32, 32)
     assert foreground.shape == weight.shape == (1, 32, 32)
-    assert maps.shape == (1 if instances in TARGETS else 0, 32, 32)
+    assert maps.shape == (1 if instance_target in TARGETS else 0, 32, 32)
     assert {tensor.dtype for tensor in (image, foreground, maps, weight)} == {torch.float32}
 
 
@@ -121,7 +122,7 @@ def test_the_maps_are_made_of_the_augmented_and_relabelled_crop(
     seed: int, index: int, name: str, prepared: tuple[Path, list[Record], Params]
 ) -> None:
     folder, records, params = prepared
-    train = dataclasses.replace(params.train, instances=name, augment=ALL_ON, crop_px=64)
+    train = dataclasses.replace(params.train, instance_target=name, augment=ALL_ON, crop_px=64)
     crops = Crops(records, folder, train, epochs=3, seed=seed)
     augmented: list[np.ndarray] = []
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nuclei.network.instances import TARGETS, loss_weight
+from nuclei.network.targets import TARGETS, loss_weight
 from nuclei.train.losses import DiceBCELoss, instance_loss
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from test_compare import git
 
+from committed import git
 from conftest import ROOT
 from nuclei.train import provenance
 

@@ -10,7 +10,8 @@ import pytest
 from conftest import write_params
 from nuclei.base import params
 from nuclei.images.io import write_labels
-from nuclei.network.instances import TARGETS, Thresholds
+from nuclei.network.labelling import Thresholds
+from nuclei.network.targets import TARGETS
 from nuclei.train.search import COLUMNS, best, grid, search
 
 
@@ -38,7 +39,7 @@ def maps(rows: list[dict[str, float]]) -> list[float]:
 
 
 def test_the_grid_holds_every_combination_once_in_a_fixed_order(tmp_path: Path) -> None:
-    lists = {"search_foreground": [0.4, 0.6], "search_seed": [0.3, 0.7], "search_min_area_px": [0, 9]}
+    lists = {"search_foreground": [0.4, 0.6], "search_saddle_ratio": [0.3, 0.7], "search_min_area_px": [0, 9]}
     train = write_params(tmp_path, train=lists).train
     assert grid(train) == [
         Thresholds(foreground, seed, area) for foreground in (0.4, 0.6) for area in (0, 9) for seed in (0.3, 0.7)
@@ -49,12 +50,12 @@ def test_the_shipped_parameters_make_a_grid(tmp_path: Path) -> None:
     train = params.load(Path(__file__).resolve().parents[2] / "params.yaml").train
     tried = grid(train)
     assert len(set(tried)) == len(tried)
-    assert len(tried) == len(train.search_foreground) * len(train.search_seed) * len(train.search_min_area_px)
+    assert len(tried) == len(train.search_foreground) * len(train.search_saddle_ratio) * len(train.search_min_area_px)
 
 
 def test_the_best_is_the_first_of_equals() -> None:
     scores = [0.2, 0.7, 0.7, 0.1]
-    rows = [{"foreground": 0.5, "seed": i / 10, "min_area_px": i, "map": s} for i, s in enumerate(scores)]
+    rows = [{"foreground": 0.5, "saddle_ratio": i / 10, "min_area_px": i, "map": s} for i, s in enumerate(scores)]
     assert best(rows) == Thresholds(0.5, 0.1, 1)
     assert isinstance(best(rows).min_area_px, int)
 

@@ -18,6 +18,7 @@ from nuclei.base.errors import InputError
 
 FILE = "params.yaml"
 MOST_PROBLEMS = 20  # that one error names
+RENAMED = {"train.instances": "train.instance_target", "train.search_seed": "train.search_saddle_ratio"}
 CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -86,7 +87,7 @@ class Train:
     arch: str
     encoder_name: str
     encoder_weights: str | None
-    instances: Literal["none", "border", "distance"]
+    instance_target: Literal["none", "border", "distance"]
     diameter_px: Diameter | None
     crop_px: Side
     crops_per_image: Count
@@ -110,7 +111,7 @@ class Train:
     tile_overlap_px: Annotated[int, Field(ge=0)]
     flips: bool
     search_foreground: Thresholds
-    search_seed: Thresholds
+    search_saddle_ratio: Thresholds
     search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     device: Device
     precision: Precision
@@ -237,6 +238,8 @@ def _report(problems: list[str], path: str | Path) -> InputError:
 def _describe(problem: Mapping[str, Any], section: type) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "unexpected_keyword_argument":
+        if where in RENAMED:
+            return f"{where}: renamed, write {RENAMED[where]}"
         close = difflib.get_close_matches(where, _names(section), n=1, cutoff=0.5)
         return f"{where}: got an unknown name" + (f", did you mean {close[0]}?" if close else "")
     if problem["type"].startswith("missing"):

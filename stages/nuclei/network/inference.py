@@ -36,7 +36,7 @@ def predict_maps(
 
     Args:
         net: on any device, in evaluation mode.
-        rgb: (H, W, 3) uint8, stretched.
+        rgb: (H, W, 3) uint8, normalised.
         tile_px, overlap_px: side and overlap of the tiles, in pixels as the network sees them; `tile_px` a multiple
             of 32.
         flips: average over the image, its two mirror images and the half turn.

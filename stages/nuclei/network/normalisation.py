@@ -1,4 +1,4 @@
-"""From an 8-bit image to the network's input: stretched between percentiles, then ImageNet's mean and deviation."""
+"""From an 8-bit image to the network's input: normalised between percentiles, then ImageNet's mean and deviation."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from nuclei.network.model import MEAN, STD
 
-PALE = 0.35  # of white: in most colour images the darkest percentile lies below, in those of few nuclei far above
+LIGHTEST_BLACK = 0.35  # of the white level; the low percentile of most colour images is below it
 
 
-def stretch(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8]:
+def normalise_percentiles(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8]:
     """Map the `low` and `high` percentiles of all values of an image to 0 and 255, linearly, and clip.
 
-    Where the background is light and few nuclei darken it, the low percentile is background too, and to stretch from
-    there would make nuclei of its noise: then at most `PALE` of what becomes 255 becomes 0. The three channels share
-    one mapping, so colours keep their hue. An image of one value becomes black.
+    The three channels share one mapping, so colours keep their hue. An image of one value becomes black. In an image
+    with a light background and few nuclei the low percentile belongs to the background too, and mapping it to 0 would
+    amplify noise until it looks like nuclei. There the black level is at most `LIGHTEST_BLACK` of the white level.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -29,7 +29,7 @@ def stretch(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8
     top = float(min(np.searchsorted(cumulative, high), np.flatnonzero(counts)[-1]))  # 100 the largest
     dark_background = np.searchsorted(cumulative, 50) - bottom < (top - bottom) / 4
     if not dark_background:
-        bottom = min(bottom, PALE * top)
+        bottom = min(bottom, LIGHTEST_BLACK * top)
     table = (np.arange(256) - bottom) / max(top - bottom, 1) * 255
     return np.clip(np.rint(table), 0, 255).astype(np.uint8)[rgb]
 

@@ -17,15 +17,16 @@ from nuclei.base.errors import InputError
 from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
 from nuclei.images.io import read_rgb
 from nuclei.network.inference import predict_maps
-from nuclei.network.instances import TARGETS, Thresholds, label
+from nuclei.network.labelling import Thresholds, label
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
-from nuclei.network.normalisation import stretch
+from nuclei.network.normalisation import normalise_percentiles
 from nuclei.network.sizing import diameter, zoom_to
+from nuclei.network.targets import TARGETS
 
 FOLDER = Path("data/model")
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
-ROUGH = Thresholds(foreground=0.5, seed=0.7, min_area_px=10)  # for a look that only measures
+ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # for a look that only measures
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -35,21 +36,21 @@ class Settings:
 
     arch: str
     encoder_name: str
-    instances: str
+    instance_target: str
     normalise_low: Percentile
     normalise_high: Percentile
     tile_px: Side
     tile_overlap_px: Annotated[int, Field(ge=0)]
     flips: bool
     foreground: Probability
-    seed: Probability
+    saddle_ratio: Probability
     min_area_px: Annotated[int, Field(ge=0)]
     precision: Precision = "auto"
     diameter_px: Diameter | None = None
 
     @property
     def thresholds(self) -> Thresholds:
-        return Thresholds(self.foreground, self.seed, self.min_area_px)
+        return Thresholds(self.foreground, self.saddle_ratio, self.min_area_px)
 
 
 class Segmenter:
@@ -78,9 +79,9 @@ class Segmenter:
         if not path.exists():
             raise InputError("there is no trained model", file=folder, fix=FIX)
         settings = checked(Settings, files.read_json(path, FIX), path)
-        if settings.instances != "none" and settings.instances not in TARGETS:
+        if settings.instance_target != "none" and settings.instance_target not in TARGETS:
             raise InputError(
-                "the model's second head is unknown", file=path, got=settings.instances, expected=list(TARGETS)
+                "the model's second head is unknown", file=path, got=settings.instance_target, expected=list(TARGETS)
             )
         if settings.normalise_low >= settings.normalise_high or settings.tile_overlap_px * 2 > settings.tile_px:
             raise InputError(
@@ -89,7 +90,7 @@ class Segmenter:
                 expected="normalise_low below normalise_high, and tile_overlap_px at most half of tile_px",
                 fix=FIX,
             )
-        net = make_net(settings.arch, settings.encoder_name, settings.instances)
+        net = make_net(settings.arch, settings.encoder_name, settings.instance_target)
         load_state(net.unet, read_weights(folder / WEIGHTS), folder / WEIGHTS)
         if net.instance_head is not None:
             load_state(net.instance_head, read_weights(folder / HEAD_WEIGHTS), folder / HEAD_WEIGHTS)
@@ -116,17 +117,17 @@ class Segmenter:
                 for a model that was trained without `train.diameter_px`.
         """
         settings = self.settings
-        stretched = stretch(rgb, settings.normalise_low, settings.normalise_high)
+        normalised = normalise_percentiles(rgb, settings.normalise_low, settings.normalise_high)
         if settings.diameter_px is None:
-            return self._predict(stretched, 1.0, flips=settings.flips)
+            return self._predict(normalised, 1.0, flips=settings.flips)
         if diameter_px is None:
-            diameter_px = diameter(self.label(self._predict(stretched, 1.0, flips=False), ROUGH))
-        return self._predict(stretched, zoom_to(settings.diameter_px, diameter_px), flips=settings.flips)
+            diameter_px = diameter(self.label(self._predict(normalised, 1.0, flips=False), ROUGH))
+        return self._predict(normalised, zoom_to(settings.diameter_px, diameter_px), flips=settings.flips)
 
-    def _predict(self, stretched: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
+    def _predict(self, normalised: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
         return predict_maps(
             self.net,
-            stretched,
+            normalised,
             tile_px=self.settings.tile_px,
             overlap_px=self.settings.tile_overlap_px,
             flips=flips,
@@ -137,16 +138,16 @@ class Segmenter:
     def label(self, maps: NDArray[np.float32], thresholds: Thresholds | None = None) -> NDArray[Any]:
         """Make the (H, W) label map, uint16 or uint32 where needed, of what `maps` returned."""
         instances = maps[1:] if len(maps) > 1 else None
-        return label(self.settings.instances, maps[0], instances, thresholds or self.settings.thresholds)
+        return label(self.settings.instance_target, maps[0], instances, thresholds or self.settings.thresholds)
 
     def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
         """Segment an (H, W, 3) uint8 image: (H, W) labels, 0 = background, 1..n the nuclei. See `maps`."""
         return self.label(self.maps(rgb, diameter_px))
 
 
-def make_net(arch: str, encoder_name: str, instances: str, encoder_weights: str | None = None) -> NucleusNet:
-    """Make the network whose second head learns the target `instances`; see NucleusNet."""
-    channels = 1 if instances in TARGETS else 0
+def make_net(arch: str, encoder_name: str, instance_target: str, encoder_weights: str | None = None) -> NucleusNet:
+    """Make the network whose second head learns the target `instance_target`; see NucleusNet."""
+    channels = 1 if instance_target in TARGETS else 0
     return NucleusNet(arch, encoder_name, map_channels=channels, encoder_weights=encoder_weights)
 
 

@@ -17,7 +17,7 @@ LARGEST_ZOOM = 2.5  # larger, and there is no more to see
 
 
 def diameter(labels: NDArray[Any]) -> float | None:
-    """The usual diameter of an image's nuclei: half of their area lies in smaller ones, so that crumbs do not count.
+    """The usual diameter of an image's nuclei: half of their area lies in smaller ones, so that fragments do not count.
 
     Args:
         labels: (H, W) of any integer type, 0 = background.

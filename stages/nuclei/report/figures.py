@@ -365,26 +365,26 @@ def dice_by_density(reports: Reports) -> Drawing:
 
 def threshold_search(reports: Reports) -> Drawing:
     """What the search for thresholds found on the validation images: the best of the smallest areas in each cell."""
-    tried = reports.table("search").fillna({"seed": 0.0})
+    tried = reports.table("search").fillna({"saddle_ratio": 0.0})
     best = tried.loc[tried["map"].idxmax()]
-    grid = tried.pivot_table("map", "foreground", "seed", aggfunc="max").sort_index(ascending=False)
+    grid = tried.pivot_table("map", "foreground", "saddle_ratio", aggfunc="max").sort_index(ascending=False)
     figure, axes = _axes()
     shown = axes.imshow(grid, cmap=_ramp("val"), aspect="auto")
     low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
     for row, foreground in enumerate(grid.index):
-        for col, seed in enumerate(grid.columns):
+        for col, ratio in enumerate(grid.columns):
             value = grid.iloc[row, col]
-            chosen = foreground == best["foreground"] and seed == best["seed"]
+            chosen = foreground == best["foreground"] and ratio == best["saddle_ratio"]
             dark = high > low and (value - low) / (high - low) > 0.55
             ink = mpl.rcParams["axes.facecolor"] if dark else mpl.rcParams["text.color"]
             axes.text(col, row, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=9,
                       weight="bold" if chosen else "normal")  # fmt: skip
             if chosen:
                 axes.add_patch(Rectangle((col - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="C1", lw=3))
-    axes.set_xticks(range(len(grid.columns)), [f"{seed:g}" for seed in grid.columns])
+    axes.set_xticks(range(len(grid.columns)), [f"{ratio:g}" for ratio in grid.columns])
     axes.set_yticks(range(len(grid.index)), [f"{foreground:g}" for foreground in grid.index])
     areas = ", ".join(f"{area:g}" for area in sorted(tried["min_area_px"].unique()))
-    axes.set(xlabel="seed threshold", ylabel="foreground threshold")
+    axes.set(xlabel="saddle ratio", ylabel="foreground threshold")
     axes.set_title(f"chosen: smallest area {best['min_area_px']:g} px, of {areas} px")
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -393,7 +393,7 @@ def threshold_search(reports: Reports) -> Drawing:
     bar.outline.set_visible(False)
     alt = (
         f"mAP on validation over {len(tried)} combinations of thresholds; the best, {best['map']:.3f}, at foreground "
-        f"{best['foreground']:g}, seed {best['seed']:g}, smallest area {best['min_area_px']:g} px."
+        f"{best['foreground']:g}, saddle ratio {best['saddle_ratio']:g}, smallest area {best['min_area_px']:g} px."
     )
     return Drawing("Search for thresholds", alt, figure)
 

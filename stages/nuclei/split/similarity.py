@@ -35,7 +35,7 @@ BLOCK = 1024  # images compared at once with all others, to bound the memory
 
 
 @dataclass(frozen=True)
-class Glance:
+class Signature:
     """What is kept of an image to compare it with others.
 
     Attributes:
@@ -47,7 +47,7 @@ class Glance:
     edges: dict[str, NDArray[np.float32]]
 
 
-def glance(rgb: NDArray[np.uint8]) -> Glance:
+def signature(rgb: NDArray[np.uint8]) -> Signature:
     """Look at an image: (H, W, 3) uint8."""
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     # an image of one line has itself as the next one
@@ -58,11 +58,11 @@ def glance(rgb: NDArray[np.uint8]) -> Glance:
     detail -= detail.mean()
     length = np.linalg.norm(detail)
     if length < MIN_CONTRAST * THUMBNAIL_PX:
-        return Glance(np.zeros(THUMBNAIL_PX**2, np.float32), edges)
-    return Glance((detail / length).ravel(), edges)
+        return Signature(np.zeros(THUMBNAIL_PX**2, np.float32), edges)
+    return Signature((detail / length).ravel(), edges)
 
 
-def groups(glances: Sequence[Glance], duplicate_similarity: float) -> NDArray[np.intp]:
+def groups(signatures: Sequence[Signature], duplicate_similarity: float) -> NDArray[np.intp]:
     """Number the groups of images that show the same thing.
 
     Two images are in one group if the correlation of their thumbnails, freed of uneven light, is at least
@@ -71,18 +71,18 @@ def groups(glances: Sequence[Glance], duplicate_similarity: float) -> NDArray[np
     Returns:
         (N,) the group of each image, 0, 1, ... in the order in which the groups first appear.
     """
-    alike = set(duplicates(glances, duplicate_similarity))
-    pairs = sorted(alike | neighbours(glances, alike))
+    alike = set(duplicates(signatures, duplicate_similarity))
+    pairs = sorted(alike | neighbours(signatures, alike))
     first, second = np.array(pairs, np.intp).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(pairs), np.bool_), (first, second)), shape=(len(glances), len(glances)))
+    graph = coo_array((np.ones(len(pairs), np.bool_), (first, second)), shape=(len(signatures), len(signatures)))
     _, found = connected_components(graph, directed=False)
     _, appearance = np.unique(found, return_index=True)
     return np.asarray(np.argsort(np.argsort(appearance))[found])
 
 
-def duplicates(glances: Sequence[Glance], similarity: float) -> Iterator[tuple[int, int]]:
+def duplicates(signatures: Sequence[Signature], similarity: float) -> Iterator[tuple[int, int]]:
     """Pairs of images whose thumbnails correlate at least so much."""
-    thumbnails = np.array([each.thumbnail for each in glances])
+    thumbnails = np.array([each.thumbnail for each in signatures])
     for start in range(0, len(thumbnails), BLOCK):
         alike = thumbnails[start : start + BLOCK] @ thumbnails.T >= similarity
         for row, col in zip(*np.nonzero(alike), strict=True):
@@ -90,19 +90,19 @@ def duplicates(glances: Sequence[Glance], similarity: float) -> Iterator[tuple[i
                 yield int(start + row), int(col)
 
 
-def neighbours(glances: Sequence[Glance], alike: Collection[tuple[int, int]] = ()) -> set[tuple[int, int]]:
+def neighbours(signatures: Sequence[Signature], alike: Collection[tuple[int, int]] = ()) -> set[tuple[int, int]]:
     """Pairs of images of one size that are neighbouring tiles; those in `alike` are passed over.
 
     Where nuclei are few, edges may fit by chance. How many do is told by the edges that can not face each other, of
     which there are as many pairs: if that is more than the fraction `CHANCE` of what was found, nothing is.
     """
     sizes: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for index, each in enumerate(glances):
+    for index, each in enumerate(signatures):
         sizes[each.edges["top"].shape[1], each.edges["left"].shape[1]].append(index)
     found: set[tuple[int, int]] = set()
     by_chance: set[tuple[int, int, str]] = set()
     for members in sizes.values():
-        edges = {side: np.array([glances[index].edges[side] for index in members]) for side in EDGES}  # (n, 2, L)
+        edges = {side: np.array([signatures[index].edges[side] for index in members]) for side in EDGES}  # (n, 2, L)
         for side, other in FACING + NOT_FACING:
             for first, second in _seams(edges[side], edges[other]):
                 pair = min(members[first], members[second]), max(members[first], members[second])

@@ -18,9 +18,10 @@ from torch.utils.data import Dataset
 from nuclei.base.params import Train
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path
-from nuclei.network.instances import TARGETS, loss_weight, relabel
-from nuclei.network.normalisation import stretch, to_tensor
+from nuclei.network.components import relabel
+from nuclei.network.normalisation import normalise_percentiles, to_tensor
 from nuclei.network.sizing import diameter, zoom_to, zoomed_image, zoomed_labels
+from nuclei.network.targets import TARGETS, loss_weight
 from nuclei.train.augment import augmentation, window_px
 
 Crop = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -33,7 +34,7 @@ class Crops(Dataset[Crop]):
 
     Example:
         >>> image, foreground, maps, weight = Crops(records, "data/prepared", params.train, epochs=5, seed=0)[0]
-        >>> image.shape, foreground.shape, maps.shape, weight.shape    # with train.instances: distance
+        >>> image.shape, foreground.shape, maps.shape, weight.shape    # with train.instance_target: distance
         ((3, 96, 96), (1, 96, 96), (1, 96, 96), (1, 96, 96))
 
     Args:
@@ -49,7 +50,7 @@ class Crops(Dataset[Crop]):
         batches = math.ceil(train.crops_per_image * len(self.records) / train.batch_size)
         self.per_epoch = batches * train.batch_size  # a smaller last batch would disturb batch normalisation
         self.epochs = epochs
-        self.target = TARGETS.get(train.instances)
+        self.target = TARGETS.get(train.instance_target)
         self.augment = augmentation(train.augment, train.crop_px)
         self.weights = image_weights(self.records, train.size_exponent, train.rare_exponent)
         self.kept: dict[str, tuple[NDArray[np.uint8], NDArray[np.integer]]] = {}
@@ -73,15 +74,15 @@ class Crops(Dataset[Crop]):
         self.free_bytes //= processes
 
     def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-        """The stretched image and its label map, both brought to size, from memory where kept: decoding costs most."""
+        """The normalised image and its label map, both brought to size, from memory where kept: decoding costs most."""
         if record.id in self.kept:
             return self.kept[record.id]
         rgb = read_rgb(image_path(self.folder, record.id))
         labels = read_labels(label_path(self.folder, record.id))
         target = self.train.diameter_px
         zoom = 1.0 if target is None else zoom_to(target, diameter(labels))
-        stretched = stretch(rgb, self.train.normalise_low, self.train.normalise_high)
-        both = zoomed_image(stretched, zoom), zoomed_labels(labels, zoom)
+        normalised = normalise_percentiles(rgb, self.train.normalise_low, self.train.normalise_high)
+        both = zoomed_image(normalised, zoom), zoomed_labels(labels, zoom)
         size = sum(array.nbytes for array in both)
         if size <= self.free_bytes:
             self.kept[record.id] = both

@@ -6,7 +6,7 @@ import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nuclei.network.instances import Target
+from nuclei.network.targets import Target
 
 
 class DiceBCELoss(nn.Module):
@@ -44,7 +44,7 @@ def instance_loss(target: Target, raw: Tensor, truth: Tensor, weight: Tensor) ->
         target: what the head learns; names the loss.
         raw: (B, C, H, W) float, the head's output before the sigmoid.
         truth: (B, C, H, W) float, as `target.encode` makes it.
-        weight: (B, 1, H, W) float, as `instances.loss_weight` makes it.
+        weight: (B, 1, H, W) float, as `targets.loss_weight` makes it.
     """
     if target.loss == "bce":
         loss = F.binary_cross_entropy_with_logits(raw, truth, reduction="none")

@@ -23,10 +23,10 @@ from nuclei.base.params import Train
 from nuclei.base.progress import track
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path
-from nuclei.network.instances import TARGETS
 from nuclei.network.model import NucleusNet
 from nuclei.network.segmenter import Segmenter, Settings
 from nuclei.network.sizing import diameter
+from nuclei.network.targets import TARGETS
 from nuclei.scores.metrics import pixel_counts
 from nuclei.train.checkpoint import Checkpoint
 from nuclei.train.crops import Crops
@@ -60,7 +60,7 @@ class Training:
         self.net.train()
         self.average = AveragedModel(net, multi_avg_fn=_ema(train.ema_decay), use_buffers=True)
         self.loss = DiceBCELoss(train.dice_weight)
-        self.target = TARGETS.get(train.instances)
+        self.target = TARGETS.get(train.instance_target)
         self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
 

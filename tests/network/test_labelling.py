@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from nuclei.images.io import read_mask
-from nuclei.network.instances import BORDER_PX, CRUMB_PX, FAR_WEIGHT, TARGETS, Thresholds, label, loss_weight, relabel
+from nuclei.network.components import SMALLEST_FRAGMENT_PX, relabel
+from nuclei.network.labelling import Thresholds, label
+from nuclei.network.targets import BORDER_PX, FAR_WEIGHT, TARGETS, loss_weight
 from nuclei.prepare.annotations import from_masks
 from nuclei.prepare.archives import Archive, samples
 from nuclei.scores.matching import match
@@ -95,17 +97,19 @@ def test_relabel_keeps_corners_together_and_touching_nuclei_apart() -> None:
     np.testing.assert_array_equal(relabel(drawn("5..2 .55. 2.55")), drawn("1..2 .11. 3.11"))
 
 
-def test_relabel_drops_a_crumb_beside_its_nucleus_but_keeps_a_nucleus_as_small() -> None:
-    assert CRUMB_PX == 5
+def test_relabel_drops_a_fragment_beside_its_nucleus_but_keeps_a_nucleus_as_small() -> None:
+    assert SMALLEST_FRAGMENT_PX == 5
     labels = drawn("444444..4444 444444...... ..........99")
     np.testing.assert_array_equal(relabel(labels), drawn("111111...... 111111...... ..........22"))
-    labels[1, 8] = 4  # its fifth pixel: no crumb any more
+    labels[1, 8] = 4  # its fifth pixel: no fragment any more
     np.testing.assert_array_equal(relabel(labels), drawn("111111..2222 111111..2... ..........33"))
 
 
 @few
 @given(LABELS, st.data())
-def test_after_a_crop_each_label_is_one_piece_and_only_crumbs_are_gone(labels: np.ndarray, data: st.DataObject) -> None:
+def test_after_a_crop_each_label_is_one_piece_and_only_fragments_are_gone(
+    labels: np.ndarray, data: st.DataObject
+) -> None:
     top, left = (data.draw(st.integers(0, side - 1)) for side in labels.shape)
     crop = labels[top:, left:]
     after = relabel(crop)
@@ -114,7 +118,7 @@ def test_after_a_crop_each_label_is_one_piece_and_only_crumbs_are_gone(labels: n
     for value in np.unique(crop[crop > 0]):
         mine = after[crop == value]
         areas = pieces(crop == value)
-        kept = sorted(area for area in areas if area >= CRUMB_PX or area == max(areas))
+        kept = sorted(area for area in areas if area >= SMALLEST_FRAGMENT_PX or area == max(areas))
         assert sorted(np.bincount(mine[mine > 0])[np.unique(mine[mine > 0])].tolist()) == kept
     np.testing.assert_array_equal(relabel(after), after)
 
@@ -199,13 +203,13 @@ def test_the_true_maps_give_touching_discs_back(name: str) -> None:
     assert (scores.predicted, scores.map) == (4, 1)
 
 
-@pytest.mark.parametrize(("seed", "count"), [(0, 1), (0.9, 2)])
-def test_without_maps_the_seed_decides_whether_a_waist_is_cut(seed: float, count: int) -> None:
+@pytest.mark.parametrize(("saddle_ratio", "count"), [(0, 1), (0.9, 2)])
+def test_without_maps_the_saddle_ratio_decides_whether_a_waist_is_cut(saddle_ratio: float, count: int) -> None:
     waisted = discs((20, 18, 11), (20, 38, 11))
-    assert recovered("none", waisted, Thresholds(0.5, seed, 0)).max() == count
+    assert recovered("none", waisted, Thresholds(0.5, saddle_ratio, 0)).max() == count
 
 
-def test_with_seed_zero_and_no_maps_nuclei_are_connected_components() -> None:
+def test_with_a_saddle_ratio_of_zero_and_no_maps_nuclei_are_connected_components() -> None:
     labels = drawn("11..2 11.2. ..... 3...4 .3.4. ..3..")
     np.testing.assert_array_equal(
         recovered("none", labels, Thresholds(0.5, 0, 0)), drawn("11..2 11.2. ..... 3...3 .3.3. ..3..")
