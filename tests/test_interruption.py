@@ -21,7 +21,7 @@ from committed import git
 from conftest import ROOT, run_script, write_params
 from nuclei.base import files
 from nuclei.fetch import packing, simulate
-from nuclei.images.io import images
+from nuclei.images import io as images
 from nuclei.train.checkpoint import Checkpoint
 
 resource = pytest.importorskip("resource", reason="signals and limits of Unix")

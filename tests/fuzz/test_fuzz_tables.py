@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nuclei.base import files
-from nuclei.images.io import records
+from nuclei.images import records
 from nuclei.images.records import COLUMNS, MODALITIES, PARTS, Record
 from nuclei.split import splitting
 
