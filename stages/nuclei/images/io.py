@@ -214,6 +214,9 @@ def _one_channel(source: Path | bytes, name: str, max_px: int, what: str) -> tup
     values, palette = pixels.values, pixels.palette
     if palette is not None and len(palette) < 256 and (palette == palette[:, :1]).all():
         values = palette[:, 0][values]
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        fix = "give pixels without a value the background's, 0"
+        raise InputError(f"{what} holds NaN or infinity", file=name, got=_kind(values), expected="numbers", fix=fix)
     if values.ndim == 3:
         if (values != values[:, :, :1]).any():
             fix = "save one integer for each pixel, not a colour"
@@ -242,7 +245,7 @@ def _write_png(path: Path, pixels: NDArray[Any]) -> None:
 
 
 def _whole(values: NDArray[Any]) -> bool:
-    return bool(np.isfinite(values).all() and (values == np.floor(values)).all())
+    return bool((values == np.floor(values)).all())
 
 
 def _kind(array: NDArray[Any]) -> str:
