@@ -49,7 +49,7 @@ def three(gray: np.ndarray) -> np.ndarray:
 
 
 def outcome(file: File) -> str:
-    """How a file is read: "image, labels", "image" or "refused"; AssertionError if its values are wrong."""
+    """How a file is read: "yes", "image only" or "refused"; AssertionError if its values are wrong."""
     where = f"{file.container}, {file.values.depth}, {file.writer}, {file.layout}"
     try:
         rgb = read_image(file.data).rgb
@@ -62,9 +62,9 @@ def outcome(file: File) -> str:
         labels = read_labels(file.data)
     except InputError as error:
         assert "damaged" not in error.problem, f"{where}: {error}"
-        return "image"
+        return "image only"
     np.testing.assert_array_equal(labels, file.values.stored, err_msg=where)
-    return "image, labels"
+    return "yes"
 
 
 def containers_table() -> str:
