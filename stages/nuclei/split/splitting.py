@@ -94,15 +94,14 @@ def split_fold(
     """
     pairs = sorted(zip(records, groups, strict=True), key=lambda pair: pair[0].id)
     ids, strata = np.array([record.id for record, _ in pairs]), np.array([_stratum(record) for record, _ in pairs])
-    _, group = np.unique([group for _, group in pairs], return_inverse=True)
-    if len(set(group.tolist())) < folds + 1:
-        got, expected = f"{len(ids)} images in {group.max() + 1} groups", f"at least {folds + 1} groups"
-        raise InputError(
-            "there are too few images for so many folds", got=got, expected=expected, fix="lower split.folds"
-        )
+    first = {group: number for number, group in enumerate(dict.fromkeys(group for _, group in pairs))}
+    group = np.array([first[group] for _, group in pairs])  # numbered by appearance: other numbers, the same folds
+    if len(first) < 2 * folds:
+        got, expected = f"{len(ids)} images in {len(first)} groups", f"at least {2 * folds} groups"
+        raise InputError("too few images for so many folds", got=got, expected=expected, fix="lower split.folds")
     rest, test = _folds(strata, group, folds, seed)[fold]
     shares = max(2, round(len(rest) / (val_fraction * len(ids))))
-    train, val = _folds(strata[rest], group[rest], shares, seed)[0]
+    train, val = _folds(strata[rest], group[rest], min(shares, len(np.unique(group[rest]))), seed)[0]
     parts = {"train": ids[rest[train]], "val": ids[rest[val]], "test": ids[test]}
     found = {str(id): part for part, members in parts.items() for id in members}
     check_parts(found)
