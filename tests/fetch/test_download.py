@@ -19,7 +19,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content`, after an error for each of `statuses` and one that breaks off for each of `breaks`, in bytes."""
+    """Answers with each of `statuses`, then `content` cut off after each of `breaks` bytes, then all of `content`."""
 
     daemon_threads = True
 

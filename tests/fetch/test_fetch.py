@@ -162,10 +162,6 @@ def test_a_truncated_archive_is_an_error_before_anything_is_written(tmp_path: Pa
     assert not (folder / "data/source.json").exists()
 
 
-def test_a_mistyped_keyword_is_an_error_that_names_the_nearest(tmp_path: Path) -> None:
-    assert "did you mean bbbc038?" in execute(workspace(tmp_path, "bbbc38"), "source", status=1)
-
-
 def test_the_pipelines_own_output_is_refused_before_dvc_deletes_it(tmp_path: Path) -> None:
     archive(tmp_path / "data/raw/stage1_train.zip")
     assert "the pipeline itself writes" in execute(workspace(tmp_path, "data/raw"), "source", status=1)
@@ -201,11 +197,6 @@ def test_a_named_file_that_is_not_there_is_an_error_before_any_work(
     said = execute(naming(tmp_path, section, name, "nowhere/mine"), "source", status=1)
     assert f"`{section}.{name}` names no file" in said
     assert not (tmp_path / "data").exists()
-
-
-def test_mistyped_encoder_weights_are_an_error_that_names_the_nearest(tmp_path: Path) -> None:
-    said = execute(naming(tmp_path, "train", "encoder_weights", "imagnet"), "source", status=1)
-    assert "did you mean imagenet?" in said
 
 
 def test_a_named_file_is_found_from_dvcs_temporary_workspace(tmp_path: Path) -> None:

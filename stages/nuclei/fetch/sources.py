@@ -14,7 +14,7 @@ from nuclei.base.errors import InputError
 from nuclei.fetch.packing import fingerprint
 
 TRAIN, TEST = "stage1_train.zip", "stage1_test.zip"
-# https://bbbc.broadinstitute.org/BBBC038: CC0, the same images as Kaggle's, no account needed. The page gives no hashes;
+# https://bbbc.broadinstitute.org/BBBC038: CC0, the same images as Kaggle's, no account needed. The page gives no hash;
 # that of the training archive (670 images) is the one that several public projects have recorded.
 BBBC038 = [
     {
