@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_rle import decode
 
 from conftest import draw_discs, run_script
 from nuclei.base import errors, files
@@ -14,7 +15,6 @@ from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb, write_rgb
 from nuclei.images.records import UNLABELLED_COLUMNS, image_path, label_path
 from nuclei.network.segmenter import Segmenter, pick_device, segment_cell_image
-from nuclei.segment import rle
 from segment import find_images
 
 
@@ -124,7 +124,7 @@ def test_predict_writes_a_submission_that_decodes_to_its_label_maps(workspace: P
         labels = read_labels(label_path(submission, id))
         encoded = [line["EncodedPixels"] for line in lines if line["ImageId"] == id]
         assert encoded, "an image without nuclei has a row too"
-        decoded = rle.decode([line for line in encoded if line], rgb.shape[:2])
+        decoded = decode([line for line in encoded if line], rgb.shape[:2])
         np.testing.assert_array_equal(decoded, labels)
         assert (submission / "overlays" / f"{id}.png").exists()
     assert (submission / "montage.png").exists()
