@@ -29,7 +29,7 @@ def test_predict_writes_a_submission_that_decodes_to_its_label_maps(workspace: P
     for id, rgb in pictures.items():
         labels = read_labels(label_path(submission, id))
         encoded = [line["EncodedPixels"] for line in lines if line["ImageId"] == id]
-        assert encoded, "an image without nuclei has a row too"
+        assert encoded  # an image without nuclei has a row too
         decoded = decode([line for line in encoded if line], rgb.shape[:2])
         np.testing.assert_array_equal(decoded, labels)
         assert (submission / "overlays" / f"{id}.png").exists()
