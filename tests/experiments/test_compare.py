@@ -145,7 +145,7 @@ def test_images_whose_truth_changed_are_not_compared(repository: Path) -> None:
     files.write_rows(path, COLUMNS, rows)
     (part,) = compared(repository, "HEAD")["parts"]
     assert (part["images"], part["changed"]) == (29, 1)
-    assert "1 with another truth" in compare(repository, "HEAD").stdout
+    assert "1 with different annotations" in compare(repository, "HEAD").stdout
 
 
 def test_no_image_in_common_leaves_nothing_to_compare(repository: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_check_that_could_compare_nothing_fails(repository: Path) -> None:
     found = compare(repository, "HEAD", "--fail-on", "worse")
     assert found.returncode == 1
     assert "error: nothing could be compared" in found.stderr
-    assert "30 only in base, 2 only in head" in found.stderr
+    assert "val: 0 images in common" in found.stderr
 
 
 def test_one_image_in_common_has_no_interval(repository: Path) -> None:
@@ -306,8 +306,8 @@ def test_base_head_and_difference_are_of_the_same_images(repository: Path) -> No
 def test_an_image_with_a_score_in_one_alone_is_told(repository: Path) -> None:
     lose_a_score(repository, "image00")
     found = compare(repository, "HEAD")
-    assert "count in neither mean: dice 1, iou 1, map 1," in " ".join(found.stdout.split())
-    assert "with a mAP in only one of the two, which can not be ranked (1):" in found.stdout
+    assert "left out of both means: dice 1, iou 1, map 1," in " ".join(found.stdout.split())
+    assert "whose mAP is undefined in one of the two (1):" in found.stdout
     (image,) = compared(repository, "HEAD")["parts"][0]["one_sided"]
     assert (image["id"], image["map_head"], image["map_difference"]) == ("image00", None, None)
     assert image["map_base"] > 0
