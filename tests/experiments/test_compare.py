@@ -1,10 +1,11 @@
-"""The comparison of two revisions, run as users run it, in a small git repository."""
+"""The comparison of two revisions in a small git repository."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from committed import IMAGES, SCORES, change_rows, git, report
+from committed import IMAGES, SCORES, change_rows, git, report, run_here
 from nuclei.base import files
 from nuclei.evaluate.aggregate import COLUMNS
 from nuclei.experiments import comparison, revisions
@@ -23,12 +24,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / "stages" / "compare.py"
 
 
 def compare(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
+    return run_here("compare", folder, *arguments)
 
 
 def compared(folder: Path, base: str, head: str | None = None) -> dict[str, Any]:
-    """What --json prints, without the start of another Python."""
+    """What --json prints."""
     other = revisions.read_revision(head, folder) if head else revisions.read_working_tree(folder)
     found: dict[str, Any] = asdict(comparison.compare(revisions.read_revision(base, folder), other))
     return found
@@ -38,9 +38,10 @@ def lose_a_score(folder: Path, image: str) -> None:
     change_rows(folder, {image: dict.fromkeys(SCORES, "")})
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The branch `main`, a commit that is better, one that is worse, and an experiment named warm-bear."""
+    tmp_path = tmp_path_factory.mktemp("compare")
     git(tmp_path, "init", "-q", "-b", "main")
     states = {"main": {}, "better": {"better": 0.05, "epochs": 9}, "worse": {"better": -0.05}}
     for name, change in states.items():
@@ -53,6 +54,12 @@ def repository(tmp_path: Path) -> Path:
     git(tmp_path, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/warm-bear", "the-better")
     git(tmp_path, "update-ref", "refs/exps/exec/EXEC_HEAD", "the-worse")
     return tmp_path
+
+
+@pytest.fixture
+def repository(made: Path, tmp_path: Path) -> Path:
+    """A copy of `made` that a test may change."""
+    return shutil.copytree(made, tmp_path / "repository")
 
 
 def verdicts(found: dict[str, Any]) -> dict[str, str]:
@@ -331,9 +338,10 @@ def test_a_metric_that_an_older_revision_lacks_is_not_comparable_and_all_others_
     assert {found[name]["verdict"] for name in ("dice", "map", "pq", "count_error")} == {"better"}
 
 
-def test_the_same_revisions_always_compare_alike(repository: Path) -> None:
-    printed = json.loads(compare(repository, "the-main", "the-better", "--json").stdout)
-    assert printed == compared(repository, "the-main", "the-better")
+def test_a_second_run_in_another_process_gives_the_same_numbers(repository: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "the-main", "the-better", "--json"]
+    printed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == compared(repository, "the-main", "the-better")
 
 
 def test_an_answer_does_not_wait_for_slow_imports() -> None:
