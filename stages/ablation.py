@@ -13,7 +13,7 @@ from nuclei.base import files
 from nuclei.base.errors import run
 from nuclei.experiments import ablation
 from nuclei.experiments.revisions import read_revision
-from nuclei.report.figures import render
+from nuclei.report.drawing import render
 
 
 def main() -> None:

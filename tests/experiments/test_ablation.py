@@ -16,7 +16,7 @@ from nuclei.base.errors import InputError
 from nuclei.experiments import ablation
 from nuclei.experiments.comparison import compare
 from nuclei.experiments.revisions import Snapshot, read_revision
-from nuclei.report.figures import render
+from nuclei.report.drawing import render
 
 TRAIN = {"learning_rate": 0.001, "augment": {"blur": 0.2}, "instance_target": "distance", "edges": [1, 2]}
 

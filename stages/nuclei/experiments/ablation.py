@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from nuclei.base.errors import InputError
 from nuclei.experiments.comparison import MetricDifference, compare
 from nuclei.experiments.revisions import Snapshot
-from nuclei.report.figures import Drawing
+from nuclei.report.drawing import Drawing
 
 METRICS = ("dice", "iou", "map", "ap50", "pq")
 JUDGED = {"dice": "Dice", "map": "mAP"}  # these get a difference with its interval, and are drawn
