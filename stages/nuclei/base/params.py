@@ -6,13 +6,16 @@ import difflib
 import json
 import math
 import reprlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.nodes import Node
 
 from nuclei.base.errors import InputError
 
@@ -154,38 +157,34 @@ class Params:
 Section = TypeVar("Section")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML less what hides a mistake or makes endless values of a short text.
+class _Composer(Composer):
+    """YAML without aliases, of which a few lines can hold more values than any memory."""
 
-    That is: aliases, names that stand twice or are no text, and numbers of more than 64 bits.
-    """
+    def return_alias(self, a: Node) -> Node:
+        raise ComposerError(None, None, "found an alias: write the value itself", a.start_mark)
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "found an alias: write the value itself", mark)
-        return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = self.construct_object(key)
-            if not isinstance(name, str):
-                raise yaml.constructor.ConstructorError(None, None, "found a name that is no text", key.start_mark)
-            if name in seen:
-                problem = f"found {reprlib.repr(name)} twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+class _Constructor(SafeConstructor):
+    """YAML without merge keys, which hide names that occur twice, and with text for names and 64 bits for integers."""
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        value = super().construct_yaml_int(node)
+    def flatten_mapping(self, node: Node) -> None:
+        """Leave a merge key (`<<`) where it is, so that it is refused: it has no value of its own."""
+
+    def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: object, value: object) -> bool:
+        if not isinstance(key, str):
+            raise ConstructorError(None, None, "found a name that is not text", key_node.start_mark)
+        if key in mapping:
+            raise ConstructorError(None, None, f"found {reprlib.repr(key)} twice", key_node.start_mark)
+        return True
+
+    def construct_yaml_int(self, node: Node) -> int:
+        value = int(super().construct_yaml_int(node))
         if abs(value) >= 2**64:
-            raise yaml.constructor.ConstructorError(None, None, "found a number of more than 64 bits", node.start_mark)
+            raise ConstructorError(None, None, "found an integer of more than 64 bits", node.start_mark)
         return value
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
 
 
 def load(path: str | Path = FILE) -> Params:
@@ -196,12 +195,12 @@ def load(path: str | Path = FILE) -> Params:
             out of range; all such values are named together, each with what was got and what is expected.
     """
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        values = _read(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("the parameters are missing", file=path, fix="run from the repository's root") from None
     except OSError as error:
         raise InputError("the parameters can not be read", file=path, got=error) from None
-    except Exception as error:  # besides its own, PyYAML raises nearly anything on a value that is none of its type
+    except Exception as error:  # besides its own errors, the parser lets through those of int, float and datetime
         raise InputError("the parameters are not valid YAML", file=path, got=error) from None
     params, problems = _validated(Params, values)
     wrong = {problem.split(":")[0] for problem in problems}
@@ -209,6 +208,13 @@ def load(path: str | Path = FILE) -> Params:
     if params is None or problems:
         raise _report(problems, path)
     return params
+
+
+def _read(text: str) -> object:
+    """Parse YAML 1.2, with the parser that DVC uses: `010` is ten, `1e-3` a number and `on` a word to both."""
+    parser = YAML(typ="safe", pure=True)
+    parser.Composer, parser.Constructor = _Composer, _Constructor
+    return parser.load(text)
 
 
 def checked(section: type[Section], values: object, path: str | Path) -> Section:
@@ -247,7 +253,7 @@ def _describe(problem: Mapping[str, Any], section: type) -> str:
     said = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     hint = ""
     if isinstance(problem["input"], str) and _is_number(problem["input"]):
-        hint = " (YAML reads it as text: write it without quotes and exponent)"
+        hint = " (it is text: write it without quotes)"
     return f"{where or 'the whole file'}: got {reprlib.repr(problem['input'])}, it {said}{hint}"
 
 
