@@ -1,4 +1,4 @@
-"""Training keeps the best epoch, survives kill -9 with the same bits, and stops when the loss is lost."""
+"""Training keeps the best epoch, resumes after kill -9 with the same bits, and stops at a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(workspace: Path)
         kill_after(workspace, checkpoints, moments.uniform(0, 0.2) if checkpoints else moments.uniform(1, 3))
     last = run_script("train", workspace)
     assert last.returncode == 0, last.stderr
-    assert "going on after epoch" in last.stdout
+    assert "resuming after epoch" in last.stdout
     assert digests(workspace) == untouched
     assert not list((workspace / "data/.resume").glob("*/*"))
 
 
-def test_a_changed_parameter_never_goes_on_from_a_stale_checkpoint(workspace: Path) -> None:
+def test_a_changed_parameter_never_resumes_from_a_stale_checkpoint(workspace: Path) -> None:
     process = start(workspace)
     while process.poll() is None and not list((workspace / "data/.resume").glob("*/checkpoint.pt")):
         time.sleep(0.02)
@@ -84,10 +84,10 @@ def test_a_changed_parameter_never_goes_on_from_a_stale_checkpoint(workspace: Pa
     write_params(workspace, train={"learning_rate": 0.0005})
     done = run_script("train", workspace)
     assert done.returncode == 0, done.stderr
-    assert "going on after" not in done.stdout
+    assert "resuming after" not in done.stdout
 
 
-def test_changed_encoder_weights_never_go_on_from_a_stale_checkpoint(
+def test_changed_encoder_weights_never_resume_from_a_stale_checkpoint(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import train
@@ -102,7 +102,7 @@ def test_changed_encoder_weights_never_go_on_from_a_stale_checkpoint(
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_changed_images_label_maps_or_split_never_go_on_from_a_stale_checkpoint(
+def test_changed_images_label_maps_or_split_never_resume_from_a_stale_checkpoint(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import train
@@ -122,7 +122,7 @@ def test_changed_images_label_maps_or_split_never_go_on_from_a_stale_checkpoint(
     assert key("the same parameters", inputs) == before
 
 
-def test_changed_code_never_goes_on_from_a_stale_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_code_never_resumes_from_a_stale_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nuclei.train import checkpoint
 
     names = ("nuclei/train/crops.py", "nuclei/scores/metrics.py", "train.py", "elsewhere/other.py")
@@ -151,7 +151,7 @@ def test_the_checkpoints_of_the_last_few_trainings_are_kept(tmp_path: Path) -> N
         kept.start()
         kept.save({"epoch": number})
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"key{number}" for number in range(KEPT, 2 * KEPT)]
-    Checkpoint(f"key{KEPT}", tmp_path).start()  # gone on with: no longer the oldest
+    Checkpoint(f"key{KEPT}", tmp_path).start()  # resumed: no longer the oldest
     Checkpoint("another", tmp_path).start()
     assert Checkpoint(f"key{KEPT}", tmp_path).load() == {"epoch": KEPT}
     assert not (tmp_path / f"key{KEPT + 1}").exists()
@@ -196,7 +196,7 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
     assert sum(dices) / len(dices) == pytest.approx(history["val_dice"][best], abs=1e-6)
 
 
-def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(workspace: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_training_with_advice_and_overwrites_nothing(workspace: Path) -> None:
     before = digests(workspace)
     write_params(
         workspace, train={"learning_rate": 1e18, "optimizer": "sgd", "gradient_clip": 1e30, "schedule": "constant"}
@@ -208,7 +208,7 @@ def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(works
     assert digests(workspace) == before
 
 
-def test_a_gradient_that_is_lost_stops_too(workspace: Path) -> None:
+def test_a_gradient_that_is_not_finite_stops_training(workspace: Path) -> None:
     before = digests(workspace)
     write_params(workspace, train={"instance_weight": 1.0e37})  # the loss is finite, the norm of its gradient is not
     done = run_script("train", workspace)
@@ -217,7 +217,7 @@ def test_a_gradient_that_is_lost_stops_too(workspace: Path) -> None:
     assert digests(workspace) == before
 
 
-def test_a_validation_loss_that_is_lost_stops_too(workspace: Path) -> None:
+def test_a_validation_loss_that_is_not_finite_stops_training(workspace: Path) -> None:
     before = digests(workspace)
     write_params(workspace, train={"learning_rate": 1000})  # the loss of each step is finite still
     done = run_script("train", workspace)

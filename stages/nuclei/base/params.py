@@ -1,4 +1,4 @@
-"""The parameters: the only reader of params.yaml, and what every value may be."""
+"""The parameters: the only reader of params.yaml, and the type and range of every value."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def _read(text: str) -> object:
 
 
 def checked(section: type[Section], values: object, path: str | Path) -> Section:
-    """Make `section` of plain values as YAML or JSON give them, or raise InputError with all that is wrong."""
+    """Make a `section` from plain values of YAML or JSON; raise InputError that names everything that is wrong."""
     made, problems = _validated(section, values)
     if made is None:
         raise _report(problems, path)
@@ -226,9 +226,9 @@ def checked(section: type[Section], values: object, path: str | Path) -> Section
 
 
 def _validated(section: type[Section], values: object) -> tuple[Section | None, list[str]]:
-    """The section, or None and all that is wrong with the values, each beginning with the name of the one it is of."""
+    """The section, or None and a list of problems, each of which begins with the name of its parameter."""
     try:
-        # as JSON, where a strict section takes a mapping and a tuple takes a list
+        # through JSON, in which strict validation accepts a mapping for a section and a list for a tuple
         return TypeAdapter(section).validate_json(json.dumps(values, default=str)), []
     except ValidationError as error:
         return None, [_describe(problem, section) for problem in error.errors()]
@@ -275,10 +275,10 @@ def _names(section: type, prefix: str = "") -> list[str]:
 
 
 def _contradictions(values: object) -> list[tuple[set[str], str]]:
-    """Values that are each right and wrong together: their names, and what is wrong.
+    """Parameters that are valid alone but not together: their names, and what is wrong.
 
-    They are read from the plain values, so that they are found beside other problems; one that is absent or no number
-    contradicts nothing.
+    This reads the plain values, so that contradictions are reported together with other problems; a value that is
+    absent or not a number contradicts nothing.
     """
     low, high = _number(values, "train.normalise_low"), _number(values, "train.normalise_high")
     tile, overlap = _number(values, "train.tile_px"), _number(values, "train.tile_overlap_px")
@@ -297,7 +297,7 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
 
 
 def _number(values: object, name: str) -> float:
-    """The number of this dotted name, NaN where there is none."""
+    """The number under a dotted name, NaN if there is none."""
     for part in name.split("."):
         values = values.get(part) if isinstance(values, Mapping) else None
     return values if isinstance(values, int | float) and not isinstance(values, bool) else math.nan
