@@ -13,7 +13,10 @@ from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
-from nuclei.base.errors import run  # first, because the imports below take seconds: it handles Ctrl-C from here on
+from nuclei.base.errors import (
+    InputError,
+    run,
+)  # first, because the imports below take seconds: it handles Ctrl-C from here on
 
 # isort: split
 import numpy as np
@@ -74,6 +77,9 @@ def main() -> None:
 def make_fabric(params: Params) -> Fabric:
     device = pick_device(params.train.device)
     precision = pick_precision(params.train.precision, device)
+    if precision == "16-mixed" and device == "cpu":  # Fabric would train in bfloat16 instead
+        fix = "set train.precision to bf16-mixed, 32-true or auto"
+        raise InputError("16-mixed trains on a GPU only", got="a CPU", fix=fix)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # run.js records what it would log
     return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 

@@ -28,7 +28,7 @@ KEPT = 3  # interrupted trainings that can still be resumed
 
 
 def key(decides: object, inputs: Iterable[Path]) -> str:
-    """Hash what decides a result: plain values, the contents of files, the loaded code of the project, torch's version."""
+    """Hash what decides a result: plain values, file contents, the loaded code of this project, torch's version."""
     digest = hashlib.sha256(json.dumps([decides, torch.__version__], sort_keys=True).encode())
     for path in [*inputs, *_code()]:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
