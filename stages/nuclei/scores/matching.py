@@ -1,14 +1,13 @@
-"""Scores of instances: which predicted nucleus is which true one, and what follows from it.
+"""Scores of instances: match predicted nuclei with true ones, count, and compute AP, PQ, AJI, splits and merges.
 
-Two instances match when the intersection over union (IoU) of their pixels reaches a threshold: IoU >= t, as in
-StarDist and COCO. At t > 0.5 no instance has two partners. At 0.5 exactly it may: each partner then holds at least
-half of it, and as partners are disjoint, two of them halve it without a pixel to spare, and have no other partner
-themselves. So one of the two is taken, which makes a largest one-to-one matching at every threshold, and no
-assignment problem has to be solved. Thresholds are compared in whole numbers, so that 3/5 reaches 0.60.
+Two instances match when the intersection over union (IoU) of their pixels reaches a threshold t: IoU >= t, as in
+StarDist and COCO. For t > 0.5 no instance can match two others. At exactly 0.5 it can: then the two are its two halves,
+and neither of them matches anything else. Either one of them may be taken, so the matching is the largest possible at
+every threshold without solving an assignment problem. Thresholds are compared in integers, so that 3/5 reaches 0.60.
 
-Edge cases: without true and predicted nuclei every score is NaN, as there is nothing to score; with only one of the
-two AP, PQ, RQ and AJI are 0. SQ is NaN without a match, recall without a true instance, precision without a predicted
-one. One pixel is an instance like any other.
+Edge cases: if neither truth nor prediction has nuclei, every score is NaN, since there is nothing to score; if only one
+of them has, AP, PQ, RQ and AJI are 0. SQ is NaN without a match, recall without a true instance, precision without a
+predicted one. A single pixel is a valid instance.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from numpy.typing import NDArray
 from nuclei.scores.metrics import ratio
 
 PERCENT = np.arange(50, 100, 5)  # the ten IoU thresholds, in hundredths
-DENSE = 2**22  # values that are counted in an array of their own; more are sorted
+DENSE = 2**22  # values below it are counted with an array of all of them, larger ones by sorting
 Integers = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Counts of one image: sums of them over images give the pooled scores.
+    """Counts of one image; their sums over images give the pooled scores.
 
     Attributes:
         truth, predicted: numbers of instances.
         areas: (truth,) int64, pixels of each true instance, by ascending label.
-        hits: (truth,) int64, how many of the ten thresholds the match of each true instance reaches; 0 without one.
+        hits: (truth,) int64, the number of thresholds (0 to 10) at which each true instance is matched.
         iou_sum: sum of the IoU of all pairs that match at 0.50.
         aji_intersection, aji_union: pixels, see `aji`.
-        splits: true nuclei in which two or more predicted ones lie, each by more than half of its own area.
-        merges: predicted nuclei in which two or more true ones lie, each by more than half of its own area: the
-            rule by which the Cell Tracking Challenge assigns objects and finds those to split (Matula et al., 2015,
-            doi:10.1371/journal.pone.0144959), and the same with the roles exchanged for splits.
+        splits: true nuclei that contain more than half of the area of each of two or more predicted ones.
+        merges: predicted nuclei that contain more than half of the area of each of two or more true ones: the
+            criterion of the Cell Tracking Challenge (Matula et al., 2015, doi:10.1371/journal.pone.0144959). Splits
+            are the same with truth and prediction exchanged.
 
     Example:
         >>> truth = np.array([[1, 1, 0, 2, 2]])
@@ -114,10 +113,9 @@ class Matches:
     def aji(self) -> float:
         """Aggregated Jaccard index (Kumar et al., 2017, algorithm 1).
 
-        Each true instance goes with the predicted one of highest IoU, whoever else goes with it; their intersections
-        are summed over their unions and over the pixels of the predicted instances that none went with. Where no
-        predicted one overlaps it, its own pixels join the union. Of equal ones the lowest label is taken, the case
-        that the paper leaves open.
+        Each true instance is paired with the predicted one of highest IoU, which may be paired several times. The
+        pixels of all intersections are divided by the pixels of all unions plus those of the unpaired instances, true
+        and predicted. If several have the highest IoU, the lowest label is taken; the paper leaves this open.
         """
         return float(ratio(self.aji_intersection, self.aji_union))
 
@@ -179,7 +177,7 @@ def _overlaps(truth: Integers, predicted: Integers) -> tuple[Integers, Integers,
     """Labels of the instances that share pixels, by ascending true, then predicted label; and how many they share."""
     both = (truth > 0) & (predicted > 0)
     base = int(predicted.max(initial=0)) + 1
-    # two labels below 2**32 fit in one number of 64 bits
+    # two labels below 2**32 fit into one 64-bit integer
     codes = truth[both].astype(np.uint64) * np.uint64(base) + predicted[both].astype(np.uint64)
     values, counts = _occurrences(codes, int(truth.max(initial=0)) * base + base)
     t, p = np.divmod(values.astype(np.uint64), np.uint64(base))
@@ -187,7 +185,7 @@ def _overlaps(truth: Integers, predicted: Integers) -> tuple[Integers, Integers,
 
 
 def _occurrences(values: Integers, high: int) -> tuple[Integers, NDArray[np.int64]]:
-    """The distinct values, ascending, and how often each occurs; `high` bounds the values."""
+    """The distinct values, ascending, and how often each occurs; no value exceeds `high`."""
     if high < DENSE:
         counts = np.bincount(values.astype(np.int64))
         distinct: Integers = np.flatnonzero(counts)
