@@ -22,7 +22,7 @@ THUMBNAIL_PX = 32
 ILLUMINATION_PX = 4  # of the thumbnail: coarser structure is taken for uneven light, which unrelated images may share
 MIN_CONTRAST = 0.5  # standard deviation of a thumbnail, in gray levels: noise has 0.1, the faintest real image 1.8
 # A seam is where two tiles lay side by side: the pixels on both sides of the cut rise and fall together, apart from
-# uneven light, and differ no more than neighbouring lines within the tiles do. In BBBC038, 462 pairs of edges pass both tests.
+# uneven light, and differ no more than neighbouring lines within the tiles do. In BBBC038, 462 pairs of edges do both.
 SEAM_CORRELATION = 0.9
 SEAM_STEP = 1.25  # times the mean difference of neighbouring lines
 SEAM_LIGHT_PX = 16  # coarser structure along an edge is taken for uneven light
