@@ -69,13 +69,14 @@ def verdict(clone: Path, environment: dict[str, str]) -> str:
     metrics = [word for name in JUDGED for word in ("--metric", name)]
     command = ["python", "stages/compare.py", "base", "head", "--md", "--fail-on", "worse", *metrics]
     done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, check=False)
-    if not done.stdout:  # the first reports, or ones of another shape, are no reason to fail
-        return f"These two can not be compared:\n\n{quoted(done.stderr)}"
-    same = not git(clone, "diff", "--name-only", "base", "head", "--", *SCORES)
-    if done.returncode:
-        line = done.stderr.strip()
+    if worse := re.search(r"^worse: .+$", done.stderr, re.MULTILINE):
+        line = worse[0]
+    elif done.returncode:  # the first reports, or ones of another shape, are no reason to fail
+        return f"These two can not be compared:\n\n{quoted(done.stderr)}\n\n{done.stdout}"
+    elif git(clone, "diff", "--name-only", "base", "head", "--", *SCORES):
+        line = f"Not worse: {', '.join(JUDGED)}"
     else:
-        line = "No difference: every score is the same." if same else f"Not worse: {', '.join(JUDGED)}"
+        line = "No difference: every score is the same."
     return f"**{line}**\n\n{done.stdout}"
 
 
