@@ -136,6 +136,6 @@ def test_every_action_is_pinned_by_its_commit(path: Path) -> None:
 def test_a_job_may_write_no_more_than_the_comment() -> None:
     assert CI["permissions"] == {"contents": "read"}
     granted = {name: job.get("permissions", {}) for name, job in CI["jobs"].items()}
-    assert granted == {"test": {}, "elsewhere": {}, "report": {"contents": "read", "pull-requests": "write"}}
+    assert granted == {"test": {}, "windows-and-macos": {}, "report": {"contents": "read", "pull-requests": "write"}}
     checkouts = [step for job in CI["jobs"].values() for step in job["steps"] if "checkout" in step.get("uses", "")]
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
