@@ -1,4 +1,4 @@
-"""Predict validation and test images at full resolution, then score the files that were written. Tunes nothing.
+"""Predict validation and test images at full resolution, then score the files that were written; nothing is tuned.
 
 Reads:      data/model, data/prepared, the rows of data/split.csv in the parts that the parameters name
 Writes:     data/predictions (scores/, labels/), reports/metrics.json, metrics_ci.json, per_image.csv, by_group.csv,
@@ -17,7 +17,8 @@ from nuclei.base.errors import run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.params import load
 from nuclei.base.progress import track
-from nuclei.evaluate.scoring import score_folder
+from nuclei.evaluate.scoring import score_parts
+from nuclei.evaluate.tables import write_reports
 from nuclei.images.io import read_rgb, write_labels, write_scores
 from nuclei.images.records import image_path, label_path, read_part, score_path
 from nuclei.network.segmenter import Segmenter
@@ -36,15 +37,8 @@ def main() -> None:
             maps = segmenter.maps(read_rgb(image_path(PREPARED, record.id)))
             write_scores(score_path(folder, record.id), np.rint(maps[0] * 65535).astype(np.uint16))
             write_labels(label_path(folder, record.id), segmenter.label(maps))
-    score_folder(
-        prepared=PREPARED,
-        predictions=PREDICTIONS,
-        split=SPLIT,
-        parts=params.evaluate.parts,
-        reports=REPORTS,
-        seed=params.seed,
-        resamples=params.evaluate.bootstrap_resamples,
-    )
+    scores = score_parts(prepared=PREPARED, predictions=PREDICTIONS, split=SPLIT, parts=params.evaluate.parts)
+    write_reports(REPORTS, scores, seed=params.seed, resamples=params.evaluate.bootstrap_resamples)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from nuclei.base.progress import track
 from nuclei.images.io import read_rgb
 from nuclei.images.records import MODALITIES, PARTS, Record, image_path, read_index
 from nuclei.split.similarity import groups, signature
-from nuclei.split.splitting import check_nuclei, divided, read_list, split
+from nuclei.split.splitting import check_nuclei, divided, read_list, split, split_fold
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
 
@@ -30,16 +30,14 @@ def main() -> None:
     found = (1 + groups(signatures, params.split.duplicate_similarity)).tolist()
     group = {record.id: number for record, number in zip(records, found, strict=True)}
     path = None if params.split.list is None else userfiles.absolute(params.split.list, Path.cwd())
-    if path is None:
-        parts = split(
-            records,
-            found,
-            val_fraction=params.split.val_fraction,
-            test_fraction=params.split.test_fraction,
-            seed=params.seed,
-        )
-    else:
+    settings, seed = params.split, params.seed
+    val, test = settings.val_fraction, settings.test_fraction
+    if path is not None:
         parts = read_list(path, set(group))
+    elif settings.fold is not None:
+        parts = split_fold(records, found, fold=settings.fold, folds=settings.folds, val_fraction=val, seed=seed)
+    else:
+        parts = split(records, found, val_fraction=val, test_fraction=test, seed=seed)
     check_nuclei(parts, records, path)
     files.write_rows(
         SPLIT, ["id", "part", "group"], ({"id": id, "part": part, "group": group[id]} for id, part in parts.items())

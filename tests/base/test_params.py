@@ -91,6 +91,14 @@ def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path
     assert "train.learning_rate: got '1e-3', it should be a valid number (YAML reads it as text" in message
 
 
+def test_a_fold_beside_a_list_of_parts_is_refused(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["split"] |= {"fold": 0, "list": "parts.csv"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=r"split.fold: got a fold and a split.list"):
+        params.load(tmp_path / "params.yaml")
+
+
 @pytest.mark.parametrize(("old", "new"), params.RENAMED.items())
 def test_a_renamed_parameter_says_its_new_name(old: str, new: str, tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
@@ -107,6 +115,7 @@ def test_a_renamed_parameter_says_its_new_name(old: str, new: str, tmp_path: Pat
         (("train", "normalise_low"), 99.9, "train.normalise_low"),
         (("train", "tile_overlap_px"), 600, "train.tile_overlap_px"),
         (("train", "crop_px"), 100, "multiple of 32"),
+        (("split", "fold"), 5, r"split.fold: got 5, it should be 0 to 4"),
         (("evaluate", "parts"), ["val", "val"], "name each part once"),
         (("evaluate", "parts"), [], "at least 1 item"),
         (("evaluate", "parts"), ["train"], "'val' or 'test'"),

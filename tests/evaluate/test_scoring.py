@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from nuclei.base import files
 from nuclei.base.errors import InputError
 from nuclei.evaluate import aggregate
 from nuclei.evaluate.aggregate import COLUMNS, DIGITS
-from nuclei.evaluate.scoring import score_folder
+from nuclei.evaluate.scoring import score_parts
+from nuclei.evaluate.tables import write_reports
 from nuclei.images.io import write_labels, write_scores
 from nuclei.images.records import COLUMNS as INDEX_COLUMNS
 from nuclei.images.records import label_path, score_path
-from nuclei.scores.metrics import LEVELS
+from nuclei.scores.histogram import LEVELS
 
 # id: part, modality, truth, prediction, one row of pixels each
 IMAGES = {
@@ -50,14 +52,23 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def score(folder: Path, reports: str = "reports", **changes: Any) -> Path:
-    score_folder(
+def score(
+    folder: Path,
+    reports: str = "reports",
+    *,
+    parts: Sequence[str] = ("val", "test"),
+    workers: int = 1,
+    seed: int = 0,
+    resamples: int = 200,
+) -> Path:
+    scores = score_parts(
         prepared=folder / "prepared",
         predictions=folder / "predictions",
         split=folder / "split.csv",
-        reports=folder / reports,
-        **{"seed": 0, "resamples": 200, "workers": 1, "parts": ("val", "test")} | changes,
+        parts=parts,
+        workers=workers,
     )
+    write_reports(folder / reports, scores, seed=seed, resamples=resamples)
     return folder / reports
 
 
@@ -282,13 +293,13 @@ def test_a_missing_prediction_is_an_error_and_nothing_is_written(folder: Path, f
 
 def test_a_prediction_of_another_shape_is_an_error(folder: Path) -> None:
     write_labels(label_path(folder / "predictions", "a"), np.zeros((2, 10), np.uint16))
-    with pytest.raises(InputError, match=r"(?s)label map has another shape.*a\.tif.*2 x 10.*1 x 10"):
+    with pytest.raises(InputError, match=r"(?s)label map does not have the shape of its truth.*a\.tif.*2 x 10.*1 x 10"):
         score(folder)
 
 
 def test_scores_of_another_shape_are_an_error_from_a_worker_too(folder: Path) -> None:
     write_scores(score_path(folder / "predictions", "d"), np.zeros((1, 7), np.uint16))
-    with pytest.raises(InputError, match=r"(?s)score map has another shape.*d\.png.*1 x 7.*1 x 6"):
+    with pytest.raises(InputError, match=r"(?s)score map does not have the shape of its truth.*d\.png.*1 x 7.*1 x 6"):
         score(folder, workers=2)
 
 

@@ -1,4 +1,4 @@
-"""Images of every kind are read as 8-bit RGB, label maps keep their labels, and damaged files end in one error."""
+"""Images are read as 8-bit RGB, label maps keep their labels, and damaged files end in one error."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_one_bit_becomes_black_and_white() -> None:
         np.testing.assert_array_equal(read_rgb(encoded(bits, kind)), three(bits * np.uint8(255)))
 
 
-def test_sixteen_bit_and_float_are_stretched_between_percentiles() -> None:
+def test_sixteen_bit_and_float_are_rescaled_between_percentiles() -> None:
     ramp = np.arange(1000, dtype=np.uint16).reshape(20, 50) + 300
     for data in (encoded(ramp), tiff(ramp), tiff(ramp.astype(np.float32)), tiff((ramp / 65535).astype(np.float64))):
         found = read_rgb(data)
@@ -110,7 +110,7 @@ def test_one_hot_pixel_does_not_darken_the_rest() -> None:
     assert np.median(read_rgb(tiff(image))) > 100
 
 
-def test_colours_of_sixteen_bit_are_stretched_together() -> None:
+def test_the_channels_of_sixteen_bit_colour_are_rescaled_together() -> None:
     image = np.zeros((40, 40, 3), np.uint16)
     image[..., 0], image[..., 1] = np.arange(40) * 1000, np.arange(40) * 500
     for compression in (None, "zlib"):
@@ -122,7 +122,7 @@ def test_a_constant_image_of_sixteen_bit_becomes_black() -> None:
     assert read_rgb(tiff(np.full((4, 4), 700, np.uint16))).max() == 0
 
 
-def test_planes_of_colour_are_an_image_and_pages_are_not() -> None:
+def test_colour_planes_are_an_image_and_pages_are_not() -> None:
     planes = np.moveaxis(RGB, -1, 0).copy()
     for options in ({"photometric": "rgb", "planarconfig": "separate"}, {"imagej": True, "metadata": {"axes": "CYX"}}):
         np.testing.assert_array_equal(read_rgb(tiff(planes, **options)), RGB)
@@ -132,7 +132,7 @@ def test_planes_of_colour_are_an_image_and_pages_are_not() -> None:
 
 
 @pytest.mark.parametrize("compression", [1, 5, 8, 32773])  # none, LZW, deflate, packbits
-def test_white_is_zero_is_turned_round(compression: int) -> None:
+def test_min_is_white_is_inverted(compression: int) -> None:
     np.testing.assert_array_equal(read_rgb(tiff(GRAY, photometric="miniswhite")), three(255 - GRAY))
     _, data = cv2.imencode(".tif", GRAY.astype(np.uint16), [cv2.IMWRITE_TIFF_COMPRESSION, compression])
     white_is_zero = with_tags(data.tobytes(), PhotometricInterpretation=0)
@@ -170,7 +170,7 @@ def test_a_png_with_a_changed_byte_is_an_error() -> None:
         read_rgb(bytes(data))
 
 
-def test_a_huge_image_is_refused_by_its_header_before_anything_is_decoded() -> None:
+def test_a_huge_image_is_refused_by_its_header_before_decoding() -> None:
     header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
     chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
     with pytest.raises(InputError, match="too large") as caught:
@@ -182,7 +182,7 @@ def test_a_huge_image_is_refused_by_its_header_before_anything_is_decoded() -> N
 def test_the_bound_on_pixels_is_exact(kind: str) -> None:
     data = encoded(GRAY, kind)
     assert read_rgb(data, max_px=35).shape == (5, 7, 3)
-    with pytest.raises(InputError, match="too large"):
+    with pytest.raises(InputError, match=r"too large(.|\n)*5 x 7(.|\n)*prepare.max_image_px"):
         read_rgb(data, max_px=34)
 
 
@@ -203,7 +203,7 @@ def test_values_that_are_not_finite_are_refused() -> None:
     ],
     ids=["png16", "int64", "float", "half", "zlib", "lzw"],
 )
-def test_labels_are_read_as_they_are(data: bytes) -> None:
+def test_labels_keep_their_values(data: bytes) -> None:
     labels = read_labels(data)
     assert labels.dtype == np.uint16
     np.testing.assert_array_equal(labels, [[0, 1], [2, 300]])
@@ -230,7 +230,7 @@ def test_labels_of_a_palette_image_are_its_indices() -> None:
     ],
     ids=["fraction", "nan", "negative", "too large", "rgb", "jpeg"],
 )
-def test_what_is_no_label_map_is_refused(data: bytes, problem: str) -> None:
+def test_what_is_not_a_label_map_is_refused(data: bytes, problem: str) -> None:
     with pytest.raises(InputError, match=problem) as caught:
         read_labels(data, name="labels.tif")
     assert caught.value.file == "labels.tif"
@@ -268,7 +268,7 @@ def test_a_score_map_of_another_type_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("high", [1, 255])
-def test_masks_of_zero_and_one_or_255_or_bool_or_colour_are_alike(high: int) -> None:
+def test_masks_of_0_1_or_0_255_or_bool_or_equal_channels_are_equivalent(high: int) -> None:
     nucleus = np.zeros((5, 7), bool)
     nucleus[1:3, 2:6] = True
     gray = nucleus * np.uint8(high)
@@ -281,7 +281,7 @@ def test_masks_of_zero_and_one_or_255_or_bool_or_colour_are_alike(high: int) -> 
     assert read_mask(encoded(np.full((3, 3), high, np.uint8))).all()
 
 
-def test_a_label_map_in_the_place_of_a_mask_is_told_from_one() -> None:
+def test_a_label_map_in_place_of_a_mask_is_refused() -> None:
     with pytest.raises(InputError, match="more than two values") as caught:
         read_mask(encoded(np.array([[0, 1, 2]], np.uint8)), name="m.png")
     assert "3 values from 0 to 2" in str(caught.value) and "masks/NAME" in str(caught.value)
@@ -312,7 +312,7 @@ def test_a_small_image_in_a_huge_tile_is_refused(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("values", [[[-1e308, 1e308]], [[0.0, 5e-324]]])
-def test_a_range_that_no_arithmetic_can_hold_is_refused(values: list[list[float]]) -> None:
+def test_a_range_beyond_floating_point_is_refused(values: list[list[float]]) -> None:
     with pytest.raises(InputError, match="too large or too small"):
         read_rgb(tiff(np.array(values)))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from nuclei.pictures.overlays import verdicts
+from nuclei.pictures.verdicts import verdicts
 from nuclei.scores import matching
 from nuclei.scores.matching import PERCENT, Matches, match
 
@@ -108,13 +108,13 @@ def test_a_clump_of_many_is_one_merge_and_a_touching_fragment_is_none() -> None:
     assert match(draw_map("1111112", "1111112"), draw_map("1111111", "1111112")).merges == 0  # half of 2: not more
 
 
-def test_pieces_that_lie_mostly_outside_are_no_split() -> None:
+def test_fragments_that_lie_mostly_outside_are_no_split() -> None:
     truth = draw_map("..1111..")
     assert match(truth, draw_map(".22233..")).splits == 1
     assert match(truth, draw_map("2222.333")).splits == 0  # half and a third of them inside
 
 
-def test_aji_penalises_a_predicted_nucleus_that_no_true_one_goes_with() -> None:
+def test_aji_penalises_a_predicted_nucleus_that_is_paired_with_no_true_one() -> None:
     truth, predicted = draw_map("1111.", "1111.", "....."), draw_map("111..", "2221.", "....3")
     # label 1: 4 shared of 8; label 2: 3 of 8; so 4 / (8 + 3 + 1)
     assert match(truth, predicted).aji == pytest.approx(4 / 12)
@@ -198,7 +198,7 @@ def test_exchanging_truth_and_prediction_exchanges_the_errors(maps: tuple[Labels
 
 @settings(max_examples=100, deadline=None)
 @given(pairs())
-def test_sorting_and_counting_give_the_same(maps: tuple[Labels, Labels]) -> None:
+def test_both_ways_of_counting_labels_give_the_same(maps: tuple[Labels, Labels]) -> None:
     expected = match(*maps)
     dense, matching.DENSE = matching.DENSE, 0
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from conftest import run_script, write_params
@@ -18,7 +18,7 @@ from nuclei.base.errors import InputError
 from nuclei.fetch.simulate import draw
 from nuclei.images.io import write_rgb
 from nuclei.images.records import COLUMNS, PARTS, Record, image_path, read_split
-from nuclei.split.splitting import check_nuclei, divided, read_list, split
+from nuclei.split.splitting import check_nuclei, divided, read_list, split, split_fold
 
 
 def records(**counts: int) -> list[Record]:
@@ -229,3 +229,49 @@ def test_a_data_set_without_nuclei_leaves_none_to_any_part() -> None:
     found = [replace(record, nuclei=0) for record in records(tissue=6)]
     with pytest.raises(InputError, match=r"train and val and test without nuclei(.|\n)*images that hold nuclei"):
         check_nuclei(divide(found), found)
+
+
+def fold_parts(found: list[Record], groups: list[int], folds: int, **changes: int) -> list[dict[str, str]]:
+    """The parts of every fold of one cross-validation."""
+    return [
+        split_fold(found, groups, fold=fold, folds=folds, val_fraction=0.1, **{"seed": 0} | changes)
+        for fold in range(folds)
+    ]
+
+
+@settings(max_examples=10)
+@given(data=st.data(), folds=st.integers(2, 4))
+def test_over_the_folds_every_image_is_a_test_image_once_and_groups_stay_whole(data: st.DataObject, folds: int) -> None:
+    groups = data.draw(st.lists(st.integers(0, 20), min_size=30, max_size=60))
+    names = data.draw(st.lists(st.sampled_from(["fluorescence", "tissue"]), min_size=len(groups), max_size=len(groups)))
+    found = [Record(f"i{n:03}", 64, 64, 1, 0.1, name, "x") for n, name in enumerate(names)]
+    assume(len(set(groups)) >= 2 * folds)
+    parts = fold_parts(found, groups, folds)
+    tested = Counter(id for fold in parts for id, part in fold.items() if part == "test")
+    assert tested == Counter(record.id for record in found)
+    of = {record.id: group for record, group in zip(found, groups, strict=True)}
+    assert all(divided(fold, of) == [] and set(fold.values()) == set(PARTS) for fold in parts)
+
+
+def test_every_fold_has_its_share_of_each_modality_and_val_its_fraction() -> None:
+    found = records(fluorescence=300, tissue=100, brightfield=20)
+    groups = [number // 2 for number in range(len(found))]
+    for parts in fold_parts(found, groups, 5):
+        counts = Counter((id.split("_")[0], part) for id, part in parts.items())
+        assert 56 <= counts["fluorescence", "test"] <= 64
+        assert 16 <= counts["tissue", "test"] <= 24
+        assert 2 <= counts["brightfield", "test"] <= 6
+        assert 36 <= sum(counts[name, "val"] for name in ("fluorescence", "tissue", "brightfield")) <= 48
+
+
+def test_folds_follow_from_the_seed_alone_and_not_from_the_order_of_the_images() -> None:
+    found, groups = records(fluorescence=40, tissue=20), [number // 2 for number in range(60)]
+    order = np.random.default_rng(0).permutation(60)
+    shuffled = fold_parts([found[i] for i in order], [1000 - groups[i] for i in order], 5)
+    assert shuffled == fold_parts(found, groups, 5)
+    assert shuffled != fold_parts(found, groups, 5, seed=1)
+
+
+def test_more_folds_than_groups_are_refused() -> None:
+    with pytest.raises(InputError, match=r"8 images in 4 groups(.|\n)*at least 10 groups(.|\n)*split.folds"):
+        split_fold(records(tissue=8), [0, 0, 1, 1, 2, 2, 3, 3], fold=0, folds=5, val_fraction=0.1, seed=0)

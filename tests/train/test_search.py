@@ -1,11 +1,10 @@
-"""The search for thresholds: every combination once, in a fixed order, and the best of them taken."""
+"""The grid search for thresholds: every combination once, in a fixed order, each scored on the same images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from conftest import write_params
 from nuclei.base import params
@@ -16,7 +15,7 @@ from nuclei.train.search import COLUMNS, best, grid, search
 
 
 def discs(*places: tuple[int, int, int]) -> np.ndarray:
-    """Discs of (row, col, radius) on 40 x 60 pixels, of which the first of two that overlap lies on top."""
+    """Discs of (row, col, radius) on 40 x 60 pixels, numbered from 1; where two overlap, the first keeps the pixels."""
     rows, cols = np.indices((40, 60))
     labels = np.zeros((40, 60), np.uint16)
     for number, (row, col, radius) in enumerate(places, start=1):
@@ -28,7 +27,7 @@ TWO = discs((20, 15, 9), (20, 33, 9))
 
 
 def written(folder: Path, predicted: np.ndarray, labels: np.ndarray, name: str = "a") -> tuple[Path, Path]:
-    """Save what a network might predict, (1 + C, H, W), and the truth, as training does."""
+    """Save a network's output, (1 + C, H, W), and the truth, as training does."""
     np.save(folder / f"{name}.npy", predicted.astype(np.float16))
     write_labels(folder / f"{name}.tif", labels)
     return folder / f"{name}.npy", folder / f"{name}.tif"
@@ -42,7 +41,7 @@ def test_the_grid_holds_every_combination_once_in_a_fixed_order(tmp_path: Path) 
     lists = {"search_foreground": [0.4, 0.6], "search_saddle_ratio": [0.3, 0.7], "search_min_area_px": [0, 9]}
     train = write_params(tmp_path, train=lists).train
     assert grid(train) == [
-        Thresholds(foreground, seed, area) for foreground in (0.4, 0.6) for area in (0, 9) for seed in (0.3, 0.7)
+        Thresholds(foreground, ratio, area) for foreground in (0.4, 0.6) for area in (0, 9) for ratio in (0.3, 0.7)
     ]
 
 
@@ -72,12 +71,12 @@ def test_the_search_finds_the_foreground_threshold_that_recovers_the_map(tmp_pat
     assert [list(row) for row in rows] == [COLUMNS] * 3
 
 
-def test_the_search_finds_the_seed_that_parts_touching_nuclei(tmp_path: Path) -> None:
+def test_the_search_finds_the_saddle_ratio_that_separates_touching_nuclei(tmp_path: Path) -> None:
     pair = written(tmp_path, (TWO > 0)[None] * 0.9, TWO)
-    candidates = [Thresholds(0.5, seed, 0) for seed in (0, 0.9)]
+    candidates = [Thresholds(0.5, ratio, 0) for ratio in (0, 0.9)]
     rows = search([pair], "none", candidates)
     assert best(rows) == candidates[1]
-    assert maps(rows) == [0.05, 1]  # in one piece it reaches an IoU of .50 with the larger half, and no more
+    assert maps(rows) == [0.05, 1]  # merged, they reach an IoU of .50 with the larger one, and no more
 
 
 def test_the_search_finds_the_smallest_area_that_drops_specks(tmp_path: Path) -> None:
@@ -88,11 +87,25 @@ def test_the_search_finds_the_smallest_area_that_drops_specks(tmp_path: Path) ->
     assert maps(rows) == [0.5, 1, 0]
 
 
-def test_the_score_is_the_mean_over_images_with_nuclei(tmp_path: Path) -> None:
-    empty = np.zeros_like(TWO)
+def test_an_image_without_nuclei_scores_1_where_none_is_predicted_and_0_where_any_is(tmp_path: Path) -> None:
+    nothing = np.zeros_like(TWO)
     images = [
         written(tmp_path, (TWO == 1)[None] * 0.9, np.where(TWO == 1, TWO, 0).astype(np.uint16), "right"),
-        written(tmp_path, (TWO == 1)[None] * 0.0, TWO, "missed"),
-        written(tmp_path, empty[None], empty, "undefined"),
+        written(tmp_path, nothing[None], TWO, "missed"),
+        written(tmp_path, nothing[None], nothing, "empty"),
+        written(tmp_path, (TWO == 1)[None] * 0.6, nothing, "invented"),
     ]
-    assert maps(search(images, "none", [Thresholds(0.5, 0.5, 0)])) == pytest.approx([0.5])
+    assert maps(search(images, "none", [Thresholds(0.5, 0.5, 0)])) == [(1 + 0 + 1 + 0) / 4]
+
+
+def test_every_candidate_is_averaged_over_the_same_images(tmp_path: Path) -> None:
+    small_and_large = discs((20, 15, 9), (20, 45, 3))
+    images = [
+        written(tmp_path, (small_and_large > 0)[None] * 0.9, small_and_large, "nuclei"),
+        written(tmp_path, (small_and_large == 2)[None] * 0.9, np.zeros_like(small_and_large), "debris"),
+    ]
+    keeps, drops = Thresholds(0.5, 0.5, 0), Thresholds(0.5, 0.5, 100)
+    rows = search(images, "none", [keeps, drops])
+    # the first finds 2 of 2 nuclei and predicts debris, the second finds 1 of 2 and leaves the empty image empty
+    assert maps(rows) == [(1 + 0) / 2, (1 / 2 + 1) / 2]
+    assert best(rows) == drops

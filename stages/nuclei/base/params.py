@@ -67,6 +67,8 @@ class Split:
     test_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
     list: str | None
+    folds: Annotated[int, Field(ge=2, le=100)]
+    fold: Annotated[int, Field(ge=0)] | None
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -277,7 +279,17 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
     low, high = _number(values, "train.normalise_low"), _number(values, "train.normalise_high")
     tile, overlap = _number(values, "train.tile_px"), _number(values, "train.tile_overlap_px")
     val, test = _number(values, "split.val_fraction"), _number(values, "split.test_fraction")
+    folds, fold = _number(values, "split.folds"), _number(values, "split.fold")
+    listed = values.get("split") if isinstance(values, Mapping) else None
     found = []
+    if fold >= folds:
+        names = {"split.folds", "split.fold"}
+        found.append((names, f"split.fold: got {fold:g}, it should be 0 to {folds - 1:g}, one less than split.folds"))
+    if fold >= 0 and isinstance(listed, Mapping) and listed.get("list") is not None:
+        names = {"split.list", "split.fold"}
+        found.append(
+            (names, "split.fold: got a fold and a split.list, each of which decides the split: set one to null")
+        )
     if low >= high:
         names = {"train.normalise_low", "train.normalise_high"}
         found.append((names, f"train.normalise_low: got {low:g}, it should be less than train.normalise_high"))

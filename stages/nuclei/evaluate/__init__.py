@@ -1,4 +1,4 @@
-"""Scores of written predictions, over images and parts, with intervals.
+"""Score the files of a prediction, and write metrics, tables and curves with their confidence intervals.
 
 May import: base, images, scores.
 """

@@ -1,8 +1,9 @@
 """The per-image table, and how the metrics of a part follow from its rows.
 
-A metric is either the mean over images of a score, leaving out images where it is undefined, or "pooled": computed
-from counts summed over images. Both are sums over rows, so weights on the rows, how often a bootstrap drew each
-image, give the metric of every resample at once. reports/metrics.json is this of reports/per_image.csv, weights one.
+A metric is either the mean of a score over the images where it is defined, or pooled: computed from counts summed over
+images. Both are sums over rows. So a bootstrap resample, which draws an image several times or not at all, is a weight
+for each row, and the metrics of all resamples follow from one matrix product. With all weights 1, the rows of
+reports/per_image.csv give reports/metrics.json, all but `auc` and `average_precision`.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from nuclei.base.errors import InputError
 from nuclei.scores.matching import PERCENT
 from nuclei.scores.metrics import PixelCounts, Values, ratio
 
-MEANS = {  # metrics that are means over images, and the column of their scores
+MEANS = {  # metrics that are means over images, and the column that is averaged
     **{name: name for name in ("dice", "iou", "map", "ap50", "ap75", "pq", "sq", "rq", "aji", "count_error")},
     **{name: name for name in ("nucleus_precision", "nucleus_recall")},
-    "auc_mean": "auc",  # the metrics auc and average_precision rank the pixels of all images together
+    "auc_mean": "auc",  # the metrics named auc and average_precision rank the pixels of all images together
     "average_precision_mean": "average_precision",
 }
 TP_COLUMNS = [f"tp{percent}" for percent in PERCENT]
@@ -34,23 +35,28 @@ COLUMNS = [
     *("count_error", "splits", "merges"),
     *("nucleus_precision", "nucleus_recall", "auc", "average_precision"),
     *("iou_sum", "aji_intersection", "aji_union"),  # see matching.Matches
-    *TP_COLUMNS,  # matched nuclei at each IoU; FP and FN are what is missing to nuclei_predicted and nuclei
+    *TP_COLUMNS,  # matched nuclei at each IoU; FP = nuclei_predicted - TP, FN = nuclei - TP
 ]
 NUMBERS = [column for column in COLUMNS if column not in TEXT_COLUMNS]
-TRUTH_COLUMNS = ("height", "width", "nuclei", "tp", "fn")  # tell whether two tables are of the same truth
+TRUTH_COLUMNS = ("height", "width", "nuclei", "tp", "fn")  # show whether two tables were scored on the same truth
 LOWER_IS_BETTER = frozenset({"count_error", "splits", "merges"})
 DIGITS = 6  # decimals in the reports
 
 Columns = dict[str, NDArray[np.float64]]  # each (images,), NaN where undefined
+Row = dict[str, Any]
 
 
 def numbers(text: str, name: str) -> tuple[list[dict[str, str]], Columns]:
-    """Read the text of a per_image.csv: its rows as text, and every numeric column as an array.
+    """Read the content of a per_image.csv: its rows as text, and every numeric column as an array.
 
-    A score that the table does not have, because an older version of the code wrote it, is NaN in every image.
+    A score that an older version of the code did not write yet is NaN for every image.
+
+    Args:
+        text: the content.
+        name: of the file, for error messages.
 
     Raises:
-        InputError: it lacks a column that tells which image or which truth a row is of, or a cell is not a number.
+        InputError: a column is missing that identifies the image or its truth, or a cell is not a number.
     """
     rows = list(csv.DictReader(io.StringIO(text)))
     columns: Columns = {}
@@ -75,13 +81,13 @@ def metrics(columns: Columns, weights: NDArray[np.integer] | None = None) -> dic
 
     Args:
         columns: the numeric columns of the per-image table, each (images,) float64, rounded to DIGITS decimals.
-        weights: (..., images), how often each image counts; all once if None.
+        weights: (..., images), how often each image counts; None: every image once.
 
     Returns:
-        Each metric, of the shape of the weights without their last axis; NaN where it is undefined. `splits` and
-        `merges` are per 100 true nuclei, `count_error` is the mean of |predicted - true|. Pixel scores named without
-        `pooled` that are no mean (precision, recall, f1, f1_weighted, accuracy) are pooled as well; precision and
-        recall of the nuclei at IoU 0.50 are `nucleus_precision` and `nucleus_recall`, their F1 is `rq`.
+        Each metric, with the shape of `weights` without its last axis; NaN where it is undefined. `splits` and
+        `merges` are per 100 true nuclei, `count_error` is the mean of |predicted - true|. precision, recall, f1,
+        f1_weighted and accuracy are of the pixels, pooled. Precision and recall of the nuclei at IoU 0.50 are
+        `nucleus_precision` and `nucleus_recall`, their F1 is `rq`.
     """
     images = len(next(iter(columns.values())))
     counted = np.ones(images) if weights is None else weights.astype(np.float64)
@@ -132,31 +138,34 @@ def metrics(columns: Columns, weights: NDArray[np.integer] | None = None) -> dic
 
 
 def mean(scores: NDArray[np.float64], weights: NDArray[Any]) -> Values:
-    """Mean of the scores (images,) that are defined, each rounded to DIGITS decimals; weights as for `metrics`."""
+    """Mean of the scores (images,) that are not NaN, each rounded to DIGITS decimals; weights as for `metrics`."""
     return ratio(weights @ _units(np.nan_to_num(scores)), weights @ np.isfinite(scores) * 10.0**DIGITS)
 
 
 def _units(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The scores in whole units of their last decimal.
+    """The scores as whole multiples of 10**-DIGITS.
 
-    Their sum is exact, so that no order of summation, which depends on the number of cores, changes a digit.
+    Their sum is exact in float64, so the order of summation, which depends on the number of cores, changes no digit.
     """
     return np.rint(scores * 10**DIGITS)
 
 
 def undefined(columns: Columns) -> dict[str, int]:
-    """In how many images each metric that is a mean over images is undefined."""
+    """For each metric that is a mean over images, the number of images in which its score is undefined."""
     return {name: int(np.isnan(columns[column]).sum()) for name, column in MEANS.items()}
 
 
 def chosen(columns: Columns, where: NDArray[np.bool_] | NDArray[np.intp]) -> Columns:
-    """The columns at some of the rows."""
+    """The columns of some of the rows."""
     return {name: values[where] for name, values in columns.items()}
 
 
-def rounded(values: Mapping[str, Values]) -> dict[str, float | int]:
-    """Plain numbers, as the reports hold them: whole ones as they are, others with DIGITS decimals."""
-    return {
-        name: int(value) if isinstance(value, int | np.integer) else round(float(value), DIGITS)
-        for name, value in values.items()
-    }
+def rounded(row: Mapping[str, Any]) -> Row:
+    """The row in Python's own types, as the reports hold it: floats with DIGITS decimals, integers and text as is."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float | np.floating):
+            return round(float(value), DIGITS)
+        return int(value) if isinstance(value, np.integer) else value
+
+    return {name: plain(value) for name, value in row.items()}

@@ -1,7 +1,7 @@
-"""Image files to pixels as they are stored, strictly: a damaged, lying or doubtful file is an error, never a guess.
+"""Decode image files to the pixels that they store; a damaged, inconsistent or ambiguous file is an error.
 
-What a file holds is told by its first bytes, not by its name. Its size is checked in the header, before any pixel is
-decoded: a small file can unpack to a huge image. EXIF orientation and colour profiles are not applied.
+The format is recognised by the file's first bytes, not by its name. The size in the header is checked before decoding,
+since a small file can unpack to a huge image. EXIF orientation and colour profiles are ignored.
 """
 
 from __future__ import annotations
@@ -27,19 +27,23 @@ from nuclei.base.errors import InputError
 PNG, JPEG, BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 TIFF_DEFLATE = (8, 32946)
-TIFF_CODECS = (1, *TIFF_DEFLATE)  # what tifffile decodes without more packages, or, of packbits, slowly and unbounded
-TIFF_TILE_PX = 2**20  # tiles of an image, however small, may be as large
+TIFF_CODECS = (1, *TIFF_DEFLATE)  # decoded by tifffile alone; it decodes packbits too, but slowly and unbounded
+TIFF_TILE_PX = 2**20  # tiles up to this size are accepted even in a smaller image
 TIFF_FLOAT_PREDICTOR = 3
 TIFF_WHITE_IS_ZERO, TIFF_BLACK_IS_ZERO, TIFF_RGB, TIFF_PALETTE = range(4)
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Whether these are the first bytes of a JPEG, whose pixels are not exact."""
+    """Whether the file is a JPEG, whose lossy compression changes labels."""
     return data.startswith(JPEG)
 
 
 def decoded(data: bytes, name: str, max_px: int, *, look_up: bool) -> NDArray[Any]:
-    """The pixels as stored: (H, W) or (H, W, C), C in 2..4, RGB(A) order, of any type; `look_up` applies a palette."""
+    """Decode to (H, W), or (H, W, C) with C of 2 to 4 in RGB(A) order, of the type stored; `look_up` applies a palette.
+
+    Raises:
+        InputError: the file is empty, of another format, damaged, above `max_px` pixels, or not a single image.
+    """
     if not data:
         raise InputError("an image file is empty", file=name)
     try:
@@ -48,7 +52,7 @@ def decoded(data: bytes, name: str, max_px: int, *, look_up: bool) -> NDArray[An
             raise ValueError(f"it gives values of shape {pixels.shape}")
     except InputError:
         raise
-    except Exception as error:  # on damaged bytes the decoders raise nearly anything
+    except Exception as error:  # decoders raise almost any exception on damaged files
         raise InputError("an image can not be decoded: it is damaged", file=name, got=error) from None
     return pixels
 
@@ -77,7 +81,7 @@ def _check_size(height: int, width: int, name: str, max_px: int) -> None:
 
 
 def _decoded_png(data: bytes, name: str, max_px: int, look_up: bool) -> NDArray[Any]:
-    """OpenCV is the fastest decoder, but says what is wrong only on stderr: so the chunks are checked before."""
+    """Decode by OpenCV, the fastest decoder; it reports damage only on stderr, so the chunks are checked first."""
     width, height, colour = _png_header(data)
     _check_size(height, width, name, max_px)
     animated = _check_png_chunks(data)
@@ -104,7 +108,7 @@ def _png_header(data: bytes) -> tuple[int, int, int]:
 
 
 def _check_png_chunks(data: bytes) -> bool:
-    """Check the length and checksum of every chunk up to the last; True where there are several frames."""
+    """Check length and checksum of each chunk up to IEND; return whether the PNG is animated."""
     position, animated, view = len(PNG), False, memoryview(data)
     while True:
         if position + 12 > len(data):
@@ -122,7 +126,7 @@ def _check_png_chunks(data: bytes) -> bool:
 
 
 def _decoded_pillow(plugin: type[Image.Image], data: bytes, name: str, max_px: int, look_up: bool) -> NDArray[Any]:
-    """JPEG, BMP and 8-bit TIFF. The plugin's own class, because `Image.open` has a size limit of the whole process."""
+    """Decode JPEG, BMP and 8-bit TIFF by the plugin's class, since the size limit of `Image.open` is process-wide."""
     with plugin(io.BytesIO(data)) as image:  # type: ignore[call-arg]
         _check_size(image.height, image.width, name, max_px)
         image.load()
@@ -168,7 +172,7 @@ def _not_one_image(name: str, got: str) -> InputError:
 
 
 def _check_inflated(page: Any, data: bytes) -> None:
-    """Refuse strips and tiles that inflate to more than they say, of which tifffile would unpack all."""
+    """Refuse strips and tiles that inflate beyond their nominal size; tifffile would inflate them entirely."""
     if len(page.dataoffsets) > math.prod(page.chunked):
         raise ValueError("it has more strips or tiles than its size needs")
     limit = math.prod(page.chunks) * page.dtype.itemsize
@@ -178,7 +182,7 @@ def _check_inflated(page: Any, data: bytes) -> None:
 
 
 def _decoded_tiff_by_opencv(data: bytes) -> NDArray[Any]:
-    """More than 8 bit with a compression that tifffile can not undo alone (LZW, packbits, floating-point predictor)."""
+    """Decode more than 8 bits with LZW, packbits or a floating-point predictor, which tifffile alone can not."""
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("its compression is unknown or its data incomplete; save it uncompressed or as PNG")
@@ -187,7 +191,7 @@ def _decoded_tiff_by_opencv(data: bytes) -> NDArray[Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the TIFF decoders from talking to stderr: what is wrong is raised, once."""
+    """Silence log messages and warnings of the TIFF decoders; problems are raised as errors."""
     logger = logging.getLogger("tifffile")
     before = logger.disabled, cv2.utils.logging.getLogLevel()
     logger.disabled = True

@@ -1,6 +1,6 @@
-"""Image files: colour images, label maps and score maps, read strictly and written reproducibly.
+"""Read images, label maps, masks and score maps, and write them reproducibly.
 
-Reading says what a value means (a brightness, a label, a nucleus or not); `decoding` says what the file holds.
+`decoding` turns a file into the values that it stores; this module interprets them as intensities, labels or masks.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from nuclei.base.errors import InputError
 from nuclei.base.files import replacing
 from nuclei.images.decoding import decoded, is_jpeg
 
-INEXACT = "save it as PNG or TIFF, from what the JPEG was made of"
-MAX_PX = 10**9  # where the caller sets no limit: a file that the pipeline itself wrote
+INEXACT = "save it as PNG or TIFF, from the original and not from the JPEG"
+MAX_PX = 10**9  # for files that the pipeline wrote itself
 
-STRETCH = (0.1, 99.9)  # percentiles: no few hot or dead pixels of a camera decide the contrast
-DARK = 100  # median brightness, of 255, under which an image's background counts as dark
-COLOURFUL = 6  # mean difference between an image's strongest and weakest channel from which it is in colour
+PERCENTILES = (0.1, 99.9)  # instead of minimum and maximum, so that hot or dead pixels do not decide the contrast
+DARK = 100  # median intensity of 255 below which the background counts as dark
+COLOURFUL = 6  # mean over pixels of largest minus smallest channel, of 255, above which an image counts as coloured
 
 
 def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint8]:
     """Read a PNG, TIFF, JPEG or BMP as (H, W, 3) uint8 RGB.
 
-    Eight-bit images keep their values. All others (16 and 32 bit, float) are stretched linearly, so that the
-    percentiles `STRETCH` of the whole image, all channels together, become 0 and 255; a constant one becomes 0.
-    Gray is repeated, a palette looked up, CMYK converted, alpha dropped. Of a TIFF with several pages only one that
-    says it holds three colour channels is an image.
+    Eight-bit images keep their values. All others (16 and 32 bit, float) are rescaled linearly so that `PERCENTILES`,
+    taken over all pixels and channels together, become 0 and 255; a constant image becomes 0. Gray is repeated in
+    three channels, a palette applied, CMYK converted, alpha dropped. A TIFF of several pages is refused unless they are
+    three colour channels.
 
     Args:
-        source: the file, or its bytes.
-        name: what errors call it; a path's own name if empty.
-        max_px: height times width that is refused above.
+        source: path of the file, or its contents.
+        name: what errors call the file; its path if empty.
+        max_px: largest height times width accepted.
 
     Raises:
-        InputError: it is none of these formats, damaged, too large, or not one image of 1 to 4 channels.
+        InputError: the file is of another format, damaged, too large, or not a single image of 1 to 4 channels.
     """
     data, name = _bytes(source, name)
     image = decoded(data, name, max_px, look_up=True)
@@ -48,7 +48,7 @@ def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> N
     if image.dtype == np.bool_:
         image = image.astype(np.uint8) * np.uint8(255)
     elif image.dtype != np.uint8:
-        image = _stretched(image, name)
+        image = _rescaled(image, name)
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     return np.ascontiguousarray(image, np.uint8)
@@ -57,11 +57,11 @@ def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> N
 def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint16 | np.uint32]:
     """Read a label map: (H, W) uint16, or uint32 where a label is above 65,535; 0 = background.
 
-    A PNG, TIFF or BMP of one channel: integers, or floats that are whole numbers. Labels stay as they are. Of a
-    palette image they are the indices.
+    The file is a PNG, TIFF or BMP of one channel that holds integers, or floats that are whole numbers. Labels keep
+    their values; those of a palette image are its indices.
 
     Raises:
-        InputError: as `read_rgb`, or a JPEG, colours, a negative, fractional or too large label.
+        InputError: as `read_rgb`, or the file is a JPEG, in colour, or has a negative, fractional or too large label.
     """
     data, name = _bytes(source, name)
     if is_jpeg(data):
@@ -81,13 +81,12 @@ def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -
 
 
 def read_mask(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.bool_]:
-    """Read the mask of one nucleus: (H, W) bool; every value but 0 is the nucleus.
+    """Read the mask of one nucleus as (H, W) bool; every non-zero value is the nucleus.
 
-    0/1, 0/255 and bool are alike, and so are they when saved as RGB or RGBA with equal channels.
+    0/1, 0/255 and bool are equivalent, also when saved as RGB or RGBA with equal channels.
 
     Raises:
-        InputError: as `read_rgb`, or a JPEG, a mask in colour, or with more than two values, which is probably a label
-            map.
+        InputError: as `read_rgb`, or the file is a JPEG, in colour, or has more than two values, as a label map has.
     """
     data, name = _bytes(source, name)
     if is_jpeg(data):
@@ -99,7 +98,7 @@ def read_mask(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> 
             raise InputError("the mask of one nucleus is in colour", file=name, expected="two values: 0, and 1 or 255")
         mask = gray
     nucleus: NDArray[np.bool_] = mask != 0
-    value = mask.max() or mask.min()  # of a signed type, 255 is -1
+    value = mask.max() or mask.min()  # 255 stored as int8 is -1
     if np.count_nonzero(mask == value) != (np.count_nonzero(nucleus) if value else mask.size):
         values = np.unique(mask)
         raise InputError(
@@ -116,7 +115,7 @@ def read_scores(path: Path) -> NDArray[np.uint16]:
     """Read a score map: (H, W) uint16, the probability of foreground times 65,535.
 
     Raises:
-        InputError: it is absent or not such a file.
+        InputError: the file is missing, damaged, or not 16-bit gray.
     """
     scores = decoded(*_bytes(path, ""), MAX_PX, look_up=False)
     if scores.ndim != 2 or scores.dtype != np.uint16:
@@ -136,7 +135,7 @@ def write_scores(path: Path, scores: NDArray[np.uint16]) -> None:
 
 
 def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
-    """Write a label map (H, W) as TIFF: uint16, or uint32 where a label is above 65,535; the same bytes each time."""
+    """Write a label map (H, W) as TIFF, uint16, or uint32 where a label is above 65,535; bytes are reproducible."""
     kind = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
     with replacing(path) as temporary, temporary.open("wb") as file:
         # no software tag and no date; one strip, since the maps are small
@@ -153,10 +152,10 @@ def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
 
 
 def modality(rgb: NDArray[np.uint8]) -> str:
-    """Tell how an image (H, W, 3) uint8 was taken: "fluorescence", "tissue" or "brightfield".
+    """Classify an image (H, W, 3) uint8 as "fluorescence", "tissue" or "brightfield".
 
-    A dark background is fluorescence; a bright one is stained tissue in colour and bright-field in gray. On the
-    664 real images the median brightness leaves a gap between 44 and 132, and the colour one between 0 and 11.
+    A dark background is fluorescence; a bright one is stained tissue if coloured, bright-field if gray. On the 664 real
+    images no median intensity lies between 44 and 132, and no mean channel difference between 0 and 11.
     """
     median = np.median(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
     if median < DARK:
@@ -175,7 +174,7 @@ def _bytes(source: Path | bytes, name: str) -> tuple[bytes, str]:
 
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
-    # on the real images twice as fast to write as with the best filter of each row, and 4 % larger
+    # on the real images twice as fast as choosing the best filter for each row, for files 4 % larger
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
     done, encoded = cv2.imencode(".png", pixels, options)
     if not done:
@@ -184,15 +183,15 @@ def _write_png(path: Path, pixels: NDArray[Any]) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _stretched(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
+def _rescaled(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
     if image.dtype.kind not in "uif":
         raise InputError("an image holds values that are no brightness", file=name, got=_kind(image))
     values = image.astype(np.float64)
     if not np.isfinite(values).all():
         raise InputError("an image holds values that are not finite", file=name, got=_kind(image))
     with np.errstate(over="ignore", invalid="ignore"):
-        low, high = np.percentile(values, STRETCH)
-        if high <= low:  # a few bright pixels on an even background, or nothing at all
+        low, high = np.percentile(values, PERCENTILES)
+        if high <= low:  # a few bright pixels on a constant background, or a constant image
             low, high = values.min(), values.max()
         scale = 255 / (high - low) if high > low else 0.0
         if not np.isfinite([values.max() - values.min(), scale]).all():

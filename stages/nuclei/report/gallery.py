@@ -16,7 +16,8 @@ from PIL import Image
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import REMAKE, image_path, label_path
-from nuclei.pictures import overlays
+from nuclei.pictures import montages, overlays
+from nuclei.pictures.verdicts import Verdicts, errors_layer, verdicts
 from nuclei.report.tables import Table
 
 SIDE_PX, SHEET_SIDE_PX = 512, 320  # longer side of an image on the page, and in a sheet of several
@@ -115,33 +116,33 @@ def sheet(ids: list[str], per_image: Table, load: Load) -> overlays.Rgb:
     pictures, captions = [], []
     for id in ids:
         rgb, truth, predicted = load(id)
-        rgb, (truth, predicted) = overlays.fitted(rgb, [truth, predicted], SHEET_SIDE_PX)
+        rgb, (truth, predicted) = montages.fitted(rgb, [truth, predicted], SHEET_SIDE_PX)
         pictures.append(overlays.truth_vs_prediction(rgb, truth, predicted))
         captions.append(f"{id}\nDice {rows[id]['dice']:.3f}, mAP {rows[id]['map']:.3f}")
-    return overlays.montage(pictures, columns=3, captions=captions)
+    return montages.montage(pictures, columns=3, captions=captions)
 
 
 def _case(row: dict[str, Any], rgb: overlays.Rgb, truth: overlays.Labels, predicted: overlays.Labels) -> Case:
     bright = overlays.is_bright(rgb)
     shown = overlays.visible(rgb)
-    scaled, (true_map, predicted_map) = overlays.fitted(shown, [truth, predicted], SIDE_PX)
+    scaled, (true_map, predicted_map) = montages.fitted(shown, [truth, predicted], SIDE_PX)
     name = f"{row['modality']} image {row['id']}"
-    verdicts = overlays.verdicts(truth, predicted)
+    judged = verdicts(truth, predicted)
     panels = [
         Panel("image", f"The {name}.", _png(np.zeros((*true_map.shape, 4), np.uint8))),
         Panel("ground truth", f"The {row['nuclei']:.0f} true nuclei of {name}.",
               _png(overlays.instances_layer(true_map, bright=bright))),
         Panel("prediction", f"The {row['nuclei_predicted']:.0f} predicted nuclei of {name}.",
               _png(overlays.instances_layer(predicted_map, bright=bright))),
-        Panel("errors", f"Errors in {name}: {_tally(*verdicts)}.",
-              _png(overlays.errors_layer(true_map, predicted_map, *verdicts))),
+        Panel("errors", f"Errors in {name}: {_tally(*judged)}.",
+              _png(errors_layer(true_map, predicted_map, *judged))),
     ]  # fmt: skip
     # a small image is stored at its own size and scaled up by the browser
     image = shown if max(shown.shape[:2]) < SIDE_PX else scaled
     return Case(row, _png(image), scaled.shape[0], scaled.shape[1], panels)
 
 
-def _tally(of_truth: overlays.Verdicts, of_predicted: overlays.Verdicts) -> str:
+def _tally(of_truth: Verdicts, of_predicted: Verdicts) -> str:
     """The number of nuclei with each verdict, as text."""
     true, guessed = Counter(of_truth.values()), Counter(of_predicted.values())
     return (

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nuclei.base.errors import InputError
 from nuclei.base.params import Params
 from nuclei.images.records import Record
-from nuclei.pictures.overlays import ERRORS
+from nuclei.pictures.verdicts import ERRORS
 from nuclei.report.drawing import NAMES, Picture
 from nuclei.report.gallery import SCORES, Case
 from nuclei.report.tables import METRICS, Metric, Reports, Table

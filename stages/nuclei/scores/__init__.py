@@ -1,4 +1,4 @@
-"""Scores of pixels and of instances. NumPy alone: importing this room does not import torch.
+"""Scores of pixels and of instances, from masks, label maps and predicted probabilities. None of it imports torch.
 
 May import: nothing of ours.
 """

@@ -1,14 +1,13 @@
-"""Scores of instances: which predicted nucleus is which true one, and what follows from it.
+"""Scores of instances: match predicted nuclei with true ones, count, and compute AP, PQ, AJI, splits and merges.
 
-Two instances match when the intersection over union (IoU) of their pixels reaches a threshold: IoU >= t, as in
-StarDist and COCO. At t > 0.5 no instance has two partners. At 0.5 exactly it may: each partner then holds at least
-half of it, and as partners are disjoint, two of them halve it without a pixel to spare, and have no other partner
-themselves. So one of the two is taken, which makes a largest one-to-one matching at every threshold, and no
-assignment problem has to be solved. Thresholds are compared in whole numbers, so that 3/5 reaches 0.60.
+Two instances match when the intersection over union (IoU) of their pixels reaches a threshold t: IoU >= t, as in
+StarDist and COCO. For t > 0.5 no instance can match two others. At exactly 0.5 it can: then the two are its two halves,
+and neither of them matches anything else. Either one of them may be taken, so the matching is the largest possible at
+every threshold without solving an assignment problem. Thresholds are compared in integers, so that 3/5 reaches 0.60.
 
-Edge cases: without true and predicted nuclei every score is NaN, as there is nothing to score; with only one of the
-two AP, PQ, RQ and AJI are 0. SQ is NaN without a match, recall without a true instance, precision without a predicted
-one. One pixel is an instance like any other.
+Edge cases: if neither truth nor prediction has nuclei, every score is NaN, since there is nothing to score; if only one
+of them has, AP, PQ, RQ and AJI are 0. SQ is NaN without a match, recall without a true instance, precision without a
+predicted one. A single pixel is a valid instance.
 """
 
 from __future__ import annotations
@@ -22,24 +21,24 @@ from numpy.typing import NDArray
 from nuclei.scores.metrics import ratio
 
 PERCENT = np.arange(50, 100, 5)  # the ten IoU thresholds, in hundredths
-DENSE = 2**22  # values that are counted in an array of their own; more are sorted
+DENSE = 2**22  # values below it are counted with an array of all of them, larger ones by sorting
 Integers = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Matches:
-    """Counts of one image: sums of them over images give the pooled scores.
+    """Counts of one image; their sums over images give the pooled scores.
 
     Attributes:
         truth, predicted: numbers of instances.
         areas: (truth,) int64, pixels of each true instance, by ascending label.
-        hits: (truth,) int64, how many of the ten thresholds the match of each true instance reaches; 0 without one.
+        hits: (truth,) int64, the number of thresholds (0 to 10) at which each true instance is matched.
         iou_sum: sum of the IoU of all pairs that match at 0.50.
         aji_intersection, aji_union: pixels, see `aji`.
-        splits: true nuclei in which two or more predicted ones lie, each by more than half of its own area.
-        merges: predicted nuclei in which two or more true ones lie, each by more than half of its own area: the
-            rule by which the Cell Tracking Challenge assigns objects and finds those to split (Matula et al., 2015,
-            doi:10.1371/journal.pone.0144959), and the same with the roles exchanged for splits.
+        splits: true nuclei that contain more than half of the area of each of two or more predicted ones.
+        merges: predicted nuclei that contain more than half of the area of each of two or more true ones: the
+            criterion of the Cell Tracking Challenge (Matula et al., 2015, doi:10.1371/journal.pone.0144959). Splits
+            are the same with truth and prediction exchanged.
 
     Example:
         >>> truth = np.array([[1, 1, 0, 2, 2]])
@@ -114,12 +113,72 @@ class Matches:
     def aji(self) -> float:
         """Aggregated Jaccard index (Kumar et al., 2017, algorithm 1).
 
-        Each true instance goes with the predicted one of highest IoU, whoever else goes with it; their intersections
-        are summed over their unions and over the pixels of the predicted instances that none went with. Where no
-        predicted one overlaps it, its own pixels join the union. Of equal ones the lowest label is taken, the case
-        that the paper leaves open.
+        Each true instance is paired with the predicted one of highest IoU, which may be paired several times. The
+        pixels of all intersections are divided by the pixels of all unions plus those of the unpaired instances, true
+        and predicted. If several have the highest IoU, the lowest label is taken; the paper leaves this open.
         """
         return float(ratio(self.aji_intersection, self.aji_union))
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """The instances of two label maps, and the pairs of them that share at least one pixel.
+
+    Attributes:
+        true_labels, predicted_labels: (T,) and (P,), ascending.
+        true_areas, predicted_areas: (T,) and (P,) int64, in pixels.
+        t, p: (N,) int64, the pairs, by ascending true, then predicted label: indices into the lists above.
+        shared, union: (N,) int64, pixels of each pair.
+        matched: (M,) int64, indices of the pairs that match at IoU 0.50, each instance in one of them at most.
+        predicted_inside: (N,) bool, the predicted instance lies in the true one by more than half of its own area.
+        true_inside: (N,) bool, the same with the roles exchanged.
+        split: (T,) bool, true instances that contain two or more predicted ones in this sense.
+        merged: (P,) bool, predicted instances that contain two or more true ones.
+    """
+
+    true_labels: Integers
+    predicted_labels: Integers
+    true_areas: NDArray[np.int64]
+    predicted_areas: NDArray[np.int64]
+    t: NDArray[np.int64]
+    p: NDArray[np.int64]
+    shared: NDArray[np.int64]
+    union: NDArray[np.int64]
+    matched: NDArray[np.int64]
+    predicted_inside: NDArray[np.bool_]
+    true_inside: NDArray[np.bool_]
+    split: NDArray[np.bool_]
+    merged: NDArray[np.bool_]
+
+
+def overlaps(truth: Integers, predicted: Integers) -> Overlaps:
+    """Find which instances of two label maps overlap, match, are split or merged; arguments and errors as `match`."""
+    if truth.shape != predicted.shape:
+        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}: they must be alike")
+    true_labels, true_areas = _instances(truth)
+    predicted_labels, predicted_areas = _instances(predicted)
+    t, p, shared = _shared(truth, predicted)
+    t, p = np.searchsorted(true_labels, t), np.searchsorted(predicted_labels, p)
+    union = true_areas[t] + predicted_areas[p] - shared
+    matched = np.flatnonzero(2 * shared >= union)
+    matched = matched[np.unique(t[matched], return_index=True)[1]]  # of two halves one
+    matched = matched[np.unique(p[matched], return_index=True)[1]]
+    predicted_inside, true_inside = 2 * shared > predicted_areas[p], 2 * shared > true_areas[t]
+    return Overlaps(
+        true_labels,
+        predicted_labels,
+        true_areas,
+        predicted_areas,
+        t,
+        p,
+        shared,
+        union,
+        matched,
+        predicted_inside,
+        true_inside,
+        split=np.bincount(t[predicted_inside], minlength=len(true_labels)) >= 2,
+        merged=np.bincount(p[true_inside], minlength=len(predicted_labels)) >= 2,
+    )
 
 
 def match(truth: Integers, predicted: Integers) -> Matches:
@@ -132,39 +191,27 @@ def match(truth: Integers, predicted: Integers) -> Matches:
     Raises:
         ValueError: the shapes differ, or a label is negative.
     """
-    if truth.shape != predicted.shape:
-        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}: they must be alike")
-    true_labels, true_areas = _instances(truth)
-    predicted_labels, predicted_areas = _instances(predicted)
-    t, p, shared = _overlaps(truth, predicted)  # one entry for each pair that shares a pixel
-    t, p = np.searchsorted(true_labels, t), np.searchsorted(predicted_labels, p)
-    union = true_areas[t] + predicted_areas[p] - shared
-
-    pairs = np.flatnonzero(2 * shared >= union)
-    pairs = pairs[np.unique(t[pairs], return_index=True)[1]]  # of two halves one
-    pairs = pairs[np.unique(p[pairs], return_index=True)[1]]
-    hits = np.zeros(len(true_labels), dtype=np.int64)
-    hits[t[pairs]] = np.count_nonzero(100 * shared[pairs, None] >= PERCENT * union[pairs, None], axis=1)
+    pairs = overlaps(truth, predicted)
+    t, p, shared, union, matched = pairs.t, pairs.p, pairs.shared, pairs.union, pairs.matched
+    hits = np.zeros(len(pairs.true_labels), dtype=np.int64)
+    hits[t[matched]] = np.count_nonzero(100 * shared[matched, None] >= PERCENT * union[matched, None], axis=1)
 
     best = np.lexsort((p, -shared / union, t))
     best = best[np.unique(t[best], return_index=True)[1]]  # of each true instance the pair of highest IoU
-    alone = np.ones(len(true_labels), dtype=bool)
+    alone = np.ones(len(pairs.true_labels), dtype=bool)
     alone[t[best]] = False
-    unused = np.ones(len(predicted_labels), dtype=bool)
+    unused = np.ones(len(pairs.predicted_labels), dtype=bool)
     unused[p[best]] = False
-
-    pieces = np.bincount(t[2 * shared > predicted_areas[p]], minlength=1)
-    members = np.bincount(p[2 * shared > true_areas[t]], minlength=1)
     return Matches(
-        truth=len(true_labels),
-        predicted=len(predicted_labels),
-        areas=true_areas,
+        truth=len(pairs.true_labels),
+        predicted=len(pairs.predicted_labels),
+        areas=pairs.true_areas,
         hits=hits,
-        iou_sum=float((shared[pairs] / union[pairs]).sum()),
+        iou_sum=float((shared[matched] / union[matched]).sum()),
         aji_intersection=int(shared[best].sum()),
-        aji_union=int(union[best].sum() + true_areas[alone].sum() + predicted_areas[unused].sum()),
-        splits=int(np.count_nonzero(pieces >= 2)),
-        merges=int(np.count_nonzero(members >= 2)),
+        aji_union=int(union[best].sum() + pairs.true_areas[alone].sum() + pairs.predicted_areas[unused].sum()),
+        splits=int(np.count_nonzero(pairs.split)),
+        merges=int(np.count_nonzero(pairs.merged)),
     )
 
 
@@ -175,11 +222,11 @@ def _instances(labels: Integers) -> tuple[Integers, NDArray[np.int64]]:
     return _occurrences(labels[labels > 0].astype(np.uint64), int(labels.max(initial=0)))
 
 
-def _overlaps(truth: Integers, predicted: Integers) -> tuple[Integers, Integers, NDArray[np.int64]]:
+def _shared(truth: Integers, predicted: Integers) -> tuple[Integers, Integers, NDArray[np.int64]]:
     """Labels of the instances that share pixels, by ascending true, then predicted label; and how many they share."""
     both = (truth > 0) & (predicted > 0)
     base = int(predicted.max(initial=0)) + 1
-    # two labels below 2**32 fit in one number of 64 bits
+    # two labels below 2**32 fit into one 64-bit integer
     codes = truth[both].astype(np.uint64) * np.uint64(base) + predicted[both].astype(np.uint64)
     values, counts = _occurrences(codes, int(truth.max(initial=0)) * base + base)
     t, p = np.divmod(values.astype(np.uint64), np.uint64(base))
@@ -187,7 +234,7 @@ def _overlaps(truth: Integers, predicted: Integers) -> tuple[Integers, Integers,
 
 
 def _occurrences(values: Integers, high: int) -> tuple[Integers, NDArray[np.int64]]:
-    """The distinct values, ascending, and how often each occurs; `high` bounds the values."""
+    """The distinct values, ascending, and how often each occurs; no value exceeds `high`."""
     if high < DENSE:
         counts = np.bincount(values.astype(np.int64))
         distinct: Integers = np.flatnonzero(counts)

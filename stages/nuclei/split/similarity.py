@@ -1,8 +1,8 @@
-"""Which images show the same thing: near-duplicates, and tiles cut from one field of view.
+"""Groups of images that show the same cells: near-duplicates, and tiles cut from one field of view.
 
-Both would let a model be tested on what it was trained on. In the real data there is one near-duplicate pair (two
-slices of one embryo), but 519 of the 664 images are tiles: 141 fields were cut into 2 to 12 pieces, mostly 2 by 2, and
-a nucleus on a cut lies in both.
+If they were divided, a model would be tested on cells that it was trained on. BBBC038 holds one pair of near-duplicates
+(two slices of one embryo), but 519 of its 664 images are tiles: 141 fields were cut into 2 to 12 tiles, mostly 2 by 2,
+and a nucleus on a cut is in both.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 THUMBNAIL_PX = 32
-ILLUMINATION_PX = 4  # of the thumbnail: what is coarser is taken for uneven light, which unlike images may share
-MIN_CONTRAST = 0.5  # gray levels, of a thumbnail: noise alone has 0.1, the faintest real image 1.8
+ILLUMINATION_PX = 4  # of the thumbnail: coarser structure is taken for uneven light, which unrelated images may share
+MIN_CONTRAST = 0.5  # standard deviation of a thumbnail, in gray levels: noise has 0.1, the faintest real image 1.8
 # Two tiles lie side by side when the pixels on both sides of the cut go up and down together, uneven light apart, and
 # differ no more than neighbouring lines within the tiles do. On the real data 462 pairs of edges that can face each
 # other (bottom and top, right and left) pass, and none of those that can not (such as top and top).
@@ -36,10 +36,10 @@ BLOCK = 1024  # images compared at once with all others, to bound the memory
 
 @dataclass(frozen=True)
 class Signature:
-    """What is kept of an image to compare it with others.
+    """The thumbnail and the edges of an image, for comparing it with others.
 
     Attributes:
-        thumbnail: (THUMBNAIL_PX ** 2,) float32 of length 1; all zero if the image is too even to be compared.
+        thumbnail: (THUMBNAIL_PX ** 2,) float32 of norm 1; all zero if the image has too little contrast.
         edges: for top, bottom, left and right the outermost line and the next one, each (2, L) float32.
     """
 
@@ -48,9 +48,9 @@ class Signature:
 
 
 def signature(rgb: NDArray[np.uint8]) -> Signature:
-    """Look at an image: (H, W, 3) uint8."""
+    """Compute the signature of an image, (H, W, 3) uint8."""
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    # an image of one line has itself as the next one
+    # in an image of one line, that line is its own neighbour
     edges = {"top": gray[:2], "bottom": gray[:-3:-1], "left": gray[:, :2].T, "right": gray[:, :-3:-1].T}
     edges = {side: np.stack([lines[0], lines[-1]]) for side, lines in edges.items()}
     small = cv2.resize(gray, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
@@ -63,13 +63,13 @@ def signature(rgb: NDArray[np.uint8]) -> Signature:
 
 
 def groups(signatures: Sequence[Signature], duplicate_similarity: float) -> NDArray[np.intp]:
-    """Number the groups of images that show the same thing.
+    """Number the groups of images that show the same cells.
 
-    Two images are in one group if the correlation of their thumbnails, freed of uneven light, is at least
-    `duplicate_similarity`, or if they are neighbouring tiles, or through others.
+    Two images are in one group if the correlation of their thumbnails, corrected for uneven light, is at least
+    `duplicate_similarity`, if they are neighbouring tiles, or if a chain of such pairs connects them.
 
     Returns:
-        (N,) the group of each image, 0, 1, ... in the order in which the groups first appear.
+        (N,) the group of each image, numbered 0, 1, ... in the order of their first images.
     """
     alike = set(duplicates(signatures, duplicate_similarity))
     pairs = sorted(alike | neighbours(signatures, alike))
@@ -81,7 +81,7 @@ def groups(signatures: Sequence[Signature], duplicate_similarity: float) -> NDAr
 
 
 def duplicates(signatures: Sequence[Signature], similarity: float) -> Iterator[tuple[int, int]]:
-    """Pairs of images whose thumbnails correlate at least so much."""
+    """Pairs of images whose thumbnails have at least this correlation."""
     thumbnails = np.array([each.thumbnail for each in signatures])
     for start in range(0, len(thumbnails), BLOCK):
         alike = thumbnails[start : start + BLOCK] @ thumbnails.T >= similarity
@@ -116,7 +116,7 @@ def neighbours(signatures: Sequence[Signature], alike: Collection[tuple[int, int
 
 
 def _seams(before: NDArray[np.float32], after: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
-    """Indices of edges of which the second, (n, 2, L), continues the first, (n, 2, L)."""
+    """Pairs of indices of edges, (n, 2, L) each, where an edge of `after` continues an edge of `before`."""
     shapes = _normalised(after[:, 0])
     for start in range(0, len(before), BLOCK):
         alike = _normalised(before[start : start + BLOCK, 0]) @ shapes.T >= SEAM_CORRELATION
@@ -128,8 +128,8 @@ def _seams(before: NDArray[np.float32], after: NDArray[np.float32]) -> Iterator[
 
 
 def _normalised(lines: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Lines (n, L) without uneven light and of length 1; all zero where a line has no contrast."""
+    """Lines (n, L) corrected for uneven light and scaled to norm 1; all zero where a line has no contrast."""
     detail = lines - gaussian_filter1d(lines, SEAM_LIGHT_PX, axis=1)
     length = np.linalg.norm(detail, axis=1, keepdims=True)
-    visible = length >= np.sqrt(lines.shape[1])  # a deviation of one gray level
+    visible = length >= np.sqrt(lines.shape[1])  # a standard deviation of one gray level
     return np.asarray(np.where(visible, detail / np.maximum(length, 1), 0))

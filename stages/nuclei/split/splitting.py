@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
 
 from nuclei.base.errors import InputError
 from nuclei.base.files import read_rows
@@ -17,6 +19,7 @@ from nuclei.images.records import PARTS, Record
 TOTAL_WEIGHT = 20.0  # of the right number of images in each part, against 1 of each stratum's
 ABSENT = 1000.0  # what it costs when a part lacks a modality that it could have
 Counts = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 
 def split(
@@ -67,6 +70,50 @@ def split(
             parts |= {record.id: str(part) for record in unit}
     check_parts(parts)
     return dict(sorted(parts.items()))
+
+
+def split_fold(
+    records: Sequence[Record], groups: Sequence[int], *, fold: int, folds: int, val_fraction: float, seed: int
+) -> dict[str, str]:
+    """Divide images for one fold of a cross-validation: over all folds, every image is a test image exactly once.
+
+    Groups stay whole, and modalities and sizes are spread evenly over the folds (scikit-learn's StratifiedGroupKFold).
+    The images of the fold are test; val is drawn from the others in the same way, train has the rest.
+
+    Args:
+        records, groups, seed: as for `split`; the same seed gives every fold of one cross-validation.
+        fold: which one is test, 0 to folds - 1.
+        folds: how many there are.
+        val_fraction: of all images, about.
+
+    Returns:
+        The part of each id, sorted by id.
+
+    Raises:
+        InputError: there are too few groups.
+    """
+    pairs = sorted(zip(records, groups, strict=True), key=lambda pair: pair[0].id)
+    ids, strata = np.array([record.id for record, _ in pairs]), np.array([_stratum(record) for record, _ in pairs])
+    first = {group: number for number, group in enumerate(dict.fromkeys(group for _, group in pairs))}
+    group = np.array([first[group] for _, group in pairs])  # numbered by appearance: other numbers, the same folds
+    if len(first) < 2 * folds:
+        got, expected = f"{len(ids)} images in {len(first)} groups", f"at least {2 * folds} groups"
+        raise InputError("too few images for so many folds", got=got, expected=expected, fix="lower split.folds")
+    rest, test = _folds(strata, group, folds, seed)[fold]
+    shares = max(2, round(len(rest) / (val_fraction * len(ids))))
+    train, val = _folds(strata[rest], group[rest], min(shares, len(np.unique(group[rest]))), seed)[0]
+    parts = {"train": ids[rest[train]], "val": ids[rest[val]], "test": ids[test]}
+    found = {str(id): part for part, members in parts.items() for id in members}
+    check_parts(found)
+    return dict(sorted(found.items()))
+
+
+def _folds(strata: NDArray[np.str_], groups: Indices, folds: int, seed: int) -> list[tuple[Indices, Indices]]:
+    """The indices outside and inside each fold; groups are whole, and strata as even as groups allow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a stratum may have fewer images than there are folds
+        maker = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        return list(maker.split(strata, strata, groups))
 
 
 def read_list(path: Path, ids: set[str]) -> dict[str, str]:

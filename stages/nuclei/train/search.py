@@ -1,4 +1,4 @@
-"""The search for the thresholds that label best, on stored predictions of the validation images."""
+"""Grid search for the thresholds with the highest mAP on the validation images, from stored network outputs."""
 
 from __future__ import annotations
 
@@ -37,18 +37,19 @@ def search(
     """Score every candidate on every image.
 
     Args:
-        images: for each, the `.npy` file of what the network predicted, (1 + C, H, W), and its true label map.
+        images: for each, the `.npy` file of the network's output, (1 + C, H, W), and the file of its true label map.
         instance_target: the second head's target, or `none`.
         candidates: the thresholds to try.
 
     Returns:
-        A row of COLUMNS for each candidate, in order; `map` is the mean over images with nuclei of the mean over
-        IoU .50:.05:.95 of TP / (TP + FP + FN).
+        A row of COLUMNS for each candidate, in order. `map` is the mean over all images of the mean over IoU
+        .50:.05:.95 of TP / (TP + FP + FN). An image without nuclei scores 1 where the candidate predicts none, and 0
+        where it predicts any: so every candidate is averaged over the same images, and false positives on an empty
+        image count against it. `map` in reports/metrics.json leaves out the empty images that are predicted empty.
     """
     score = partial(_score, instance_target=instance_target, candidates=candidates)
     scored = track(ordered_map(score, images), what="thresholds", total=len(images))
-    scores = np.array(list(scored))  # (images, candidates)
-    means = np.nanmean(scores, axis=0)
+    means = np.mean(list(scored), axis=0)  # of (images, candidates)
     return [
         {
             "foreground": c.foreground,
@@ -61,7 +62,7 @@ def search(
 
 
 def best(rows: Sequence[dict[str, float]]) -> Thresholds:
-    """The candidate of highest mAP; of equals the first."""
+    """The candidate of highest mAP; the first of them if several are equal."""
     row = max(rows, key=lambda row: row["map"])
     return Thresholds(row["foreground"], row["saddle_ratio"], int(row["min_area_px"]))
 
@@ -71,7 +72,8 @@ def _score(paths: tuple[Path, Path], instance_target: str, candidates: Sequence[
     cut = lru_cache(maxsize=None)(
         partial(OverSegmentation, instance_target, maps[0], maps[1:] if len(maps) > 1 else None)
     )
-    return [
+    scores = [
         match(truth, cut(candidate.foreground).label(candidate.saddle_ratio, candidate.min_area_px)).map
         for candidate in candidates
     ]
+    return [1.0 if np.isnan(score) else score for score in scores]  # NaN: no nucleus in truth or prediction
