@@ -21,7 +21,7 @@ from nuclei.images.records import COLUMNS as INDEX_COLUMNS
 from nuclei.images.records import label_path, score_path
 from nuclei.scores.histogram import LEVELS
 
-# id: part, modality, truth, prediction, one row of pixels each
+# id: part, modality, truth, prediction, one row of pixels each; a and b are one group, the others one each
 IMAGES = {
     "a": ("val", "fluorescence", [1, 1, 1, 1, 0, 0, 2, 2, 0, 0], [1, 1, 1, 1, 0, 0, 2, 0, 0, 0]),
     "b": ("val", "tissue", [0, 0, 0, 0], [0, 0, 0, 0]),
@@ -29,6 +29,7 @@ IMAGES = {
     "d": ("test", "brightfield", [7, 7, 7, 7, 0, 0], [1, 1, 2, 2, 0, 0]),
     "e": ("test", "brightfield", [1] * 10 + [0] + [2] * 4, [5] * 7 + [0] * 8),
 }
+GROUPS = {"a": "7", "b": "7", "c": "2", "d": "5", "e": "10"}
 REPORTS = [
     *("metrics.json", "metrics_ci.json", "per_image.csv", "by_group.csv", "classification_report.csv"),
     *("confusion.csv", "roc.csv", "precision_recall.csv", "ap.csv", "calibration.csv"),
@@ -46,7 +47,7 @@ def folder(tmp_path: Path) -> Path:
         nuclei = len(set(truth) - {0})
         values = [name, 1, len(truth), nuclei, float((labels > 0).mean()), modality, f"{name}.png"]
         index.append(dict(zip(INDEX_COLUMNS, values, strict=True)))
-        split.append({"id": name, "part": part, "group": name})
+        split.append({"id": name, "part": part, "group": GROUPS[name]})
     files.write_rows(tmp_path / "prepared/index.csv", INDEX_COLUMNS, index)
     files.write_rows(tmp_path / "split.csv", ["id", "part", "group"], split)
     return tmp_path
@@ -77,6 +78,12 @@ def leave_out(folder: Path, name: str) -> None:
     (folder / "split.csv").write_text(
         text.replace(f"{name},test", f"{name},train").replace(f"{name},val", f"{name},train")
     )
+
+
+def of_one_group(folder: Path, *names: str) -> None:
+    found = files.read_rows(folder / "split.csv", ["id", "part", "group"], fix="")
+    changed = [{**row, "group": "1"} if row["id"] in names else row for row in found]
+    files.write_rows(folder / "split.csv", ["id", "part", "group"], changed)
 
 
 def rows(reports: Path, name: str, part: str | None = None) -> list[dict[str, str]]:
@@ -195,18 +202,47 @@ def test_the_metrics_follow_from_the_per_image_table(folder: Path) -> None:
         assert reported[name] == value
 
 
-def test_intervals_count_the_images_and_the_undefined_ones(folder: Path) -> None:
+def test_intervals_count_images_groups_and_undefined_images_and_need_two_groups(folder: Path) -> None:
     leave_out(folder, "e")
     found = json.loads((score(folder) / "metrics_ci.json").read_text())
     metrics = json.loads((folder / "reports/metrics.json").read_text())
-    assert set(found["val"]) == set(metrics["val"]) - {"images", "nuclei"}
-    assert found["val"]["dice"].keys() == {"low", "high", "images", "nuclei", "undefined"}
+    assert set(found["val"]) == set(metrics["val"]) - {"images", "groups", "nuclei"}
+    assert found["val"]["dice"].keys() == {"low", "high", "images", "groups", "nuclei", "undefined"}
     for name, missing in (("dice", 1), ("auc", 0), ("auc_mean", 1), ("pq_pooled", 0)):
-        assert [found["val"][name][count] for count in ("images", "nuclei", "undefined")] == [3, 4, missing]
+        counts = [found["val"][name][count] for count in ("images", "groups", "nuclei", "undefined")]
+        assert counts == [3, 2, 4, missing]
     for name, interval in found["val"].items():
         assert interval["low"] <= metrics["val"][name] <= interval["high"]
-    only = {"low": None, "high": None, "images": 1, "nuclei": 1, "undefined": 0}
-    assert found["test"]["dice"] == only  # one image has no interval
+    only = {"low": None, "high": None, "images": 1, "groups": 1, "nuclei": 1, "undefined": 0}
+    assert found["test"]["dice"] == only
+
+
+def test_images_of_one_group_have_no_interval_and_their_metrics_stand(folder: Path) -> None:
+    of_one_group(folder, "a", "b", "c")
+    found = json.loads((score(folder) / "metrics_ci.json").read_text())["val"]
+    assert (
+        {interval["low"] for interval in found.values()} == {interval["high"] for interval in found.values()} == {None}
+    )
+    assert json.loads((folder / "reports/metrics.json").read_text())["val"]["groups"] == 1
+    assert json.loads((folder / "reports/metrics.json").read_text())["val"]["dice"] == pytest.approx(0.89899, abs=1e-5)
+
+
+def test_images_of_one_group_are_drawn_together(folder: Path) -> None:
+    apart = json.loads((score(folder) / "metrics_ci.json").read_text())["val"]["accuracy"]
+    assert {apart["low"], apart["high"]} == {round(13 / 14, DIGITS), round(5 / 6, DIGITS)}  # a and b, or c alone
+    of_one_group(folder, "b", "c")
+    other = json.loads((score(folder, "other") / "metrics_ci.json").read_text())["val"]["accuracy"]
+    assert {other["low"], other["high"]} == {0.9}  # a alone, b and c together: 9 of 10 pixels each
+
+
+def test_a_split_without_groups_is_an_error(folder: Path) -> None:
+    text = (folder / "split.csv").read_text()
+    (folder / "split.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in text.splitlines()))
+    with pytest.raises(InputError, match=r"(?s)a table lacks columns.*split\.csv.*group.*dvc repro"):
+        score(folder)
+    (folder / "split.csv").write_text(text.replace(",7\n", ",\n"))
+    with pytest.raises(InputError, match=r"(?s)images of a split have no group.*split\.csv.*a, b.*dvc repro"):
+        score(folder)
 
 
 def test_groups_add_up_to_all_images_and_all_nuclei(folder: Path) -> None:
@@ -278,6 +314,7 @@ def test_workers_change_no_byte(folder: Path) -> None:
 
 
 def test_the_seed_moves_the_intervals_alone(folder: Path) -> None:
+    of_one_group(folder, "a")
     one, two = (score(folder, str(seed), seed=seed, resamples=5) for seed in (1, 2))
     differing = [name for name in REPORTS if (one / name).read_bytes() != (two / name).read_bytes()]
     assert differing == ["metrics_ci.json"]

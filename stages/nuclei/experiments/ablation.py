@@ -17,7 +17,7 @@ from nuclei.report.drawing import Drawing
 METRICS = ("dice", "iou", "map", "ap50", "pq")
 JUDGED = {"dice": "Dice", "map": "mAP"}  # these get a difference with its interval, and are drawn
 COLUMNS = [
-    *("change", "images", *METRICS),
+    *("change", "images", "groups", *METRICS),
     *(f"{metric}_{what}" for metric in JUDGED for what in ("difference", "low", "high")),
     "command",
 ]
@@ -30,18 +30,20 @@ def tabulate(recipe: Snapshot, experiments: Sequence[Snapshot], part: str) -> li
 
     Returns:
         Rows of COLUMNS, the recipe's first: what was changed (`parameter=value`), the scores, the difference from the
-        recipe with its paired 95 % interval over images (see comparison.py), and the command that makes the row. A
+        recipe with its paired 95 % interval over groups (see comparison.py), and the command that makes the row. A
         cell is empty where there is no value.
 
     Raises:
-        InputError: an experiment was not scored on the same images of this part, or differs in no parameter.
+        InputError: an experiment was not scored on the same images of this part, or differs in no parameter; or neither
+            it nor the recipe names the groups of its images.
     """
     if part not in recipe.metrics:
         fix = f"name {part} in evaluate.parts"
         raise InputError(f"{recipe.name} has no scores of {part}", got=list(recipe.metrics), fix=fix)
     first = {metric: recipe.metrics[part].get(metric) for metric in METRICS}
+    counts = {"images": len(recipe.images[part][0]), "groups": len(set(recipe.groups.get(part, []))) or None}
     rows: list[Row] = [
-        {"change": "", "images": len(recipe.images[part][0]), **first, "command": command(recipe)},
+        {"change": "", **counts, **first, "command": command(recipe)},
         *(_row(recipe, experiment, part) for experiment in experiments),
     ]
     return [{column: "" if row.get(column) is None else row[column] for column in COLUMNS} for row in rows]
@@ -56,10 +58,14 @@ def _row(recipe: Snapshot, experiment: Snapshot, part: str) -> Row:
     if found is None or not found.same_images:
         fix = "run both with the same data, split and evaluate.parts"
         raise InputError(f"{experiment.name} was not scored on the same {part} images", got=recipe.name, fix=fix)
+    if found.groups is None:
+        fix = "run `dvc repro` on the recipe: its groups hold for all experiments on the same images"
+        raise InputError(f"no groups are known for the images of {experiment.name}", got=recipe.name, fix=fix)
     differences = {row.metric: row for row in found.metrics}
     return {
         "change": " ".join(_assigned(changes)),
         "images": found.images,
+        "groups": found.groups,
         **{metric: differences[metric].head for metric in METRICS},
         **{name: value for metric in JUDGED for name, value in _interval(differences[metric]).items()},
         "command": command(experiment),
@@ -95,13 +101,13 @@ def draw(rows: Sequence[Row]) -> Drawing:
     """The differences of `tabulate` with their intervals, one line per experiment, the largest loss of mAP first.
 
     Raises:
-        InputError: a difference has no interval, because only one image has a score.
+        InputError: a difference has no interval, because the images with a score are of one group.
     """
     recipe, *others = rows
     for row in others:
         if any(row[f"{metric}_{what}"] == "" for metric in JUDGED for what in ("difference", "low", "high")):
-            fix = "compare on a part of several images, each with nuclei"
-            raise InputError(f"{row['change']} has no interval to draw", got=f"{row['images']} images", fix=fix)
+            got, fix = f"{row['images']} images, {row['groups']} groups", "compare on a part of several groups"
+            raise InputError(f"{row['change']} has no interval to draw", got=got, fix=fix)
     others = sorted(others, key=lambda row: row["map_difference"])
     figure = Figure(figsize=(9.6, 1.3 + 0.34 * len(others)))
     texts = []
