@@ -7,10 +7,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from nuclei.base.errors import InputError
 from nuclei.experiments.comparison import MetricDifference, compare
+from nuclei.experiments.forest import Panel, forest
 from nuclei.experiments.revisions import Snapshot
 from nuclei.report.drawing import Drawing
 
@@ -51,8 +50,8 @@ def tabulate(recipe: Snapshot, experiments: Sequence[Snapshot], part: str) -> li
 
 def _row(recipe: Snapshot, experiment: Snapshot, part: str) -> Row:
     compared = compare(recipe, experiment)
-    changes = {change.parameter: change.head for change in compared.parameters if change.head is not None}
-    if not changes:
+    changed = {change.parameter: change.head for change in compared.parameters if change.head is not None}
+    if not changed:
         raise InputError(f"{experiment.name} differs in no parameter", fix=f"leave it out, or {recipe.name}")
     found = next((of for of in compared.parts if of.part == part), None)
     if found is None or not found.same_images:
@@ -63,7 +62,7 @@ def _row(recipe: Snapshot, experiment: Snapshot, part: str) -> Row:
         raise InputError(f"no groups are known for the images of {experiment.name}", got=recipe.name, fix=fix)
     differences = {row.metric: row for row in found.metrics}
     return {
-        "change": " ".join(_assigned(changes)),
+        "change": " ".join(_assigned(changed)),
         "images": found.images,
         "groups": found.groups,
         **{metric: differences[metric].head for metric in METRICS},
@@ -109,25 +108,13 @@ def draw(rows: Sequence[Row]) -> Drawing:
             got, fix = f"{row['images']} images, {row['groups']} groups", "compare on a part of several groups"
             raise InputError(f"{row['change']} has no interval to draw", got=got, fix=fix)
     others = sorted(others, key=lambda row: row["map_difference"])
-    figure = Figure(figsize=(9.6, 1.3 + 0.34 * len(others)))
-    texts = []
-    for column, (axes, (metric, title)) in enumerate(
-        zip(figure.subplots(1, len(JUDGED), sharey=True), JUDGED.items(), strict=True)
-    ):
-        for place, row in enumerate(others):
-            value, low, high = (row[f"{metric}_{what}"] for what in ("difference", "low", "high"))
-            excludes_zero = low > 0 or high < 0
-            colour = "C0" if excludes_zero else "C4"
-            axes.hlines(place, low, high, color=colour, linewidth=2.4)
-            axes.plot(
-                value, place, "o", color=colour, markerfacecolor=colour if excludes_zero else "none", markersize=6.5
-            )
-            texts.append(f"{title} {value:+.3f} [{low:+.3f}, {high:+.3f}] with {row['change']}")
-        axes.axvline(0, color="C3", linewidth=1.2, zorder=1)
-        axes.set_xlabel(f"{title} minus that of the recipe, {recipe[metric]:.3f}")
-        axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
-        if not column:
-            axes.set_yticks(range(len(others)), [_short(row["change"]) for row in others])
-            axes.set_ylim(len(others) - 0.5, -0.5)
+    panels, texts = [], []
+    for metric, title in JUDGED.items():
+        found = [(row[f"{metric}_difference"], row[f"{metric}_low"], row[f"{metric}_high"]) for row in others]
+        panels.append(Panel(f"{title} minus that of the recipe, {recipe[metric]:.3f}", found))
+        texts += [
+            f"{title} {value:+.3f} [{low:+.3f}, {high:+.3f}] with {row['change']}"
+            for row, (value, low, high) in zip(others, found, strict=True)
+        ]
+    figure = forest([_short(row["change"]) for row in others], panels)
     return Drawing("Ablation", f"Difference from the recipe: {'; '.join(texts)}.", figure)

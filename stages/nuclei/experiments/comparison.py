@@ -142,16 +142,14 @@ def compare(base: Snapshot, head: Snapshot, noise: Noise | None = None) -> Compa
         noise: how far scores move between trainings of one recipe. A difference that is no larger gets the verdict
             WITHIN_NOISE, unless both have the same weights.
     """
-    before, after = base.training.get("weights_sha256"), head.training.get("weights_sha256")
-    same_model = before is not None and before == after
-    floor = Noise({}) if noise is None or same_model else noise
+    floor = Noise({}) if noise is None or same_model(base, head) else noise
     parts = [_compare_part(part, base, head, floor) for part in {**base.images, **head.images}]
     return Comparison(
         base=base.name,
         head=head.name,
         parameters=changes(base.parameters, head.parameters),
-        same_model=same_model,
-        training=[] if not before or not after else changes(_conditions(base), _conditions(head)),
+        same_model=same_model(base, head),
+        training=conditions(base, head),
         unrecorded=[name for name, of in (("base", base), ("head", head)) if not of.training],
         parts=parts,
         worse=[f"{part.part}.{row.metric}" for part in parts for row in part.metrics if row.verdict == WORSE],
@@ -164,10 +162,23 @@ def changes(base: Mapping[str, str], head: Mapping[str, str]) -> list[Change]:
     return [change for change in found if change.base != change.head]
 
 
-def _conditions(revision: Snapshot) -> dict[str, str]:
-    """What moves scores as another seed would, though no parameter says so."""
-    facts = {name: str(revision.training.get(fact, "")) for name, fact in CONDITIONS.items()}
-    return facts | {name: str(value) for name, value in revision.training.get("versions", {}).items()}
+def same_model(base: Snapshot, head: Snapshot) -> bool:
+    """Whether both are known to have the same weights."""
+    return bool(base.training) and base.training["weights_sha256"] == head.training.get("weights_sha256")
+
+
+def conditions(base: Snapshot, head: Snapshot) -> list[Change]:
+    """What differed in training though no parameter says so, and moves scores as another seed does.
+
+    Empty where it is not recorded of both.
+    """
+    if not base.training or not head.training:
+        return []
+    found = [
+        {name: str(of.training.get(fact)) for name, fact in CONDITIONS.items()} | of.training.get("versions", {})
+        for of in (base, head)
+    ]
+    return changes(*found)
 
 
 def judged_worse(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
@@ -252,7 +263,7 @@ def _metric_differences(
     for name in dict.fromkeys([*base, *head, *one_common]):
         if name in COUNTS:
             continue
-        reported = [_number(of.get(name)) for of in (base, head)]
+        reported = [rounded(of.get(name)) for of in (base, head)]
         if name in one_common:
             one, other = one_common[name], other_common[name]
         else:
@@ -262,7 +273,7 @@ def _metric_differences(
             rows.append(MetricDifference(name, 0, 0, 0, one, other, None, None, None, None, NOT_COMPARABLE))
             continue
         counts = scored.get(name, everyone)
-        low, high = (_number(bound) for bound in found.get(name, (None, None)))
+        low, high = (rounded(bound) for bound in found.get(name, (None, None)))
         difference, floor = other - one, noise.get(name)
         rows.append(
             MetricDifference(
@@ -272,11 +283,11 @@ def _metric_differences(
                 only_one=only_one.get(name, 0),
                 base=one,
                 head=other,
-                difference=_number(difference),
+                difference=rounded(difference),
                 low=low,
                 high=high,
                 noise=floor,
-                verdict=_verdict(name, difference, low, high, floor),
+                verdict=verdict(name, difference, low, high, floor),
             )
         )
     return rows
@@ -293,7 +304,8 @@ def both_defined(before: Columns, after: Columns) -> tuple[Columns, Columns]:
     return one, other
 
 
-def _verdict(metric: str, difference: float, low: Number, high: Number, noise: Number) -> str:
+def verdict(metric: str, difference: float, low: Number, high: Number, noise: Number) -> str:
+    """What a difference and its interval say, where the metric moves by `noise` when one recipe is trained again."""
     if low is None or high is None:
         return NO_INTERVAL
     if low <= 0 <= high:
@@ -308,7 +320,7 @@ def _image_differences(ids: Sequence[str], before: Columns, after: Columns) -> t
 
     Ties in mAP are broken by the change of Dice, then by id.
     """
-    scores = [[[_number(value) for value in rows[name]] for rows in (before, after)] for name in ("map", "dice")]
+    scores = [[[rounded(value) for value in rows[name]] for rows in (before, after)] for name in ("map", "dice")]
     paired: list[tuple[tuple[float, float], ImageDifference]] = []
     one_sided = []
     for id, one, other, dice_one, dice_other in zip(ids, *scores[0], *scores[1], strict=True):
@@ -324,10 +336,10 @@ def _image_differences(ids: Sequence[str], before: Columns, after: Columns) -> t
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Number]:
-    return {name: _number(value) for name, value in values.items()}
+    return {name: rounded(value) for name, value in values.items()}
 
 
-def _number(value: Any) -> Number:
+def rounded(value: Any) -> Number:
     """A plain number, rounded as in the reports; None for NaN."""
     if value is None or not math.isfinite(value):
         return None
