@@ -50,7 +50,7 @@ def write_reports(folder: Path, scores: Mapping[str, PartScore], *, seed: int, r
 
     edges = strata.size_edges(np.concatenate([score.areas for score in scores.values()]))
     write("per_image", COLUMNS, lambda score: score.rows)
-    write("by_group", strata.COLUMNS, partial(strata.rows, edges=edges))
+    write("by_stratum", strata.COLUMNS, partial(strata.rows, edges=edges, seed=seed, resamples=resamples))
     write("classification_report", ["part", "class", "precision", "recall", "f1", "support"], _classification)
     write("confusion", ["part", "actual", "predicted", "pixels"], _confusion)
     write("ap", ["part", "iou", "ap", "ap_pooled", "precision", "recall", "f1"], _ap)
