@@ -43,7 +43,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("base", help="branch, tag, commit or DVC experiment to compare with")
+    parser.add_argument("base", help="branch, tag, commit, DVC experiment or path of another clone to compare with")
     parser.add_argument("head", nargs="?", help="the same, to be compared; default: the working tree")
     formats = parser.add_mutually_exclusive_group()
     for name, what in {"md": "Markdown", "json": "JSON", "html": "a page of HTML"}.items():

@@ -39,7 +39,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    what = "DVC experiment, branch, tag or commit; default: every experiment that started from the baseline"
+    what = "DVC experiment, branch, tag, commit or path of another clone; default: all experiments of the baseline"
     parser.add_argument("names", nargs="*", metavar="name", help=what)
     parser.add_argument("--baseline", default="HEAD", help="the revision to compare with (HEAD)")
     parser.add_argument("--metric", default="map", help="the metric to rank by, as in metrics.json (map)")

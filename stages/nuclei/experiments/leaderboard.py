@@ -176,7 +176,10 @@ def document(board: Leaderboard, picture: Picture) -> list[Block]:
     """The plot and the table, with what the intervals claim."""
     counts = f"{board.rows[0]['images']} {board.part} images in {board.rows[0]['groups']} groups"
     number = len(board.rows) - 1
-    shown = [*COLUMNS[:1], *board.parameters, *SCORES, "difference", "95 % interval", "p", "seconds", "verdict"]
+    others = [name for name in SCORES if name != board.metric]
+    compared = ["value", "difference", "95 % interval", "p"]
+    shown = ["experiment", *board.parameters, *compared, *others, "seconds", "verdict"]
+    header = [board.metric if name == "value" else name for name in shown]
     blocks: list[Block] = [
         Heading(f"{number} experiment{'' if number == 1 else 's'} against {board.baseline}", level=1),
         Sentence(
@@ -186,7 +189,7 @@ def document(board: Leaderboard, picture: Picture) -> list[Block]:
             "choice of the best among many. They are about these trained models: another seed would move each again."
         ),
         picture,
-        Table(shown, [_cells(row, shown) for row in board.rows]),
+        Table(header, [_cells(row, shown) for row in board.rows]),
     ]
     differing = [f"{row['experiment']}: {row['conditions']}" for row in board.rows if row["conditions"]]
     if differing:
@@ -198,7 +201,7 @@ def document(board: Leaderboard, picture: Picture) -> list[Block]:
 def _cells(row: Row, names: Sequence[str]) -> list[str]:
     interval = "-" if row["low"] == "" else f"{row['low']:+.4f} to {row['high']:+.4f}"
     texts = {**{name: str(value) for name, value in row.items()}, "95 % interval": interval}
-    for name in (*SCORES, "difference", "p"):
+    for name in (*SCORES, "value", "difference", "p"):
         texts[name] = "-" if row[name] == "" else f"{row[name]:{'+' if name == 'difference' else ''}.4f}"
     texts["seconds"] = "-" if row["seconds"] == "" else f"{row['seconds']:.0f}"
     return [texts[name] for name in names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -56,9 +57,14 @@ class Snapshot:
 def read_revision(revision: str, folder: Path) -> Snapshot:
     """Read a branch, tag or commit of the repository that `folder` is in, or a DVC experiment by its name.
 
+    A path with a separator, like `../other` or `runs/fold0`, that leads to a folder with reports is read as another
+    working tree.
+
     Raises:
         InputError: there is no such revision, or it lacks a report or has one that can not be read.
     """
+    if {os.sep, os.altsep} & set(revision) and (folder / revision / METRICS).is_file():
+        return replace(read_working_tree(folder / revision), name=revision)
     commit = _commit(revision, folder)
 
     def read(path: str) -> bytes | None:
@@ -121,7 +127,7 @@ def _commit(revision: str, folder: Path) -> str:
         raise InputError(
             "there is no such revision",
             got=revision,
-            expected="a branch, tag or commit, or the name of a DVC experiment (`dvc exp list --all-commits`)",
+            expected="a branch, tag, commit, DVC experiment (`dvc exp list --all-commits`) or path of another clone",
             fix=_advice(folder),
         )
     return commits[0]
