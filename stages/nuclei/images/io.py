@@ -135,11 +135,17 @@ def write_scores(path: Path, scores: NDArray[np.uint16]) -> None:
     _write_png(path, scores)
 
 
-def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
-    """Write a label map (H, W) as TIFF: uint16, or uint32 where a label is above 65,535; the same bytes each time."""
+def write_labels(path: Path, labels: NDArray[np.integer], *, software: str | None = None) -> None:
+    """Write a label map (H, W) as TIFF: uint16, or uint32 where a label is above 65,535; the same bytes each time.
+
+    Args:
+        path: of the file.
+        labels: 0 = background.
+        software: ASCII text of the Software tag; there is no such tag if None.
+    """
     kind = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
     with replacing(path) as temporary, temporary.open("wb") as file:
-        # no software tag and no date; one strip, since the maps are small
+        # no date; one strip, since the maps are small
         tifffile.imwrite(
             file,
             labels.astype(kind),
@@ -147,7 +153,7 @@ def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
             compression="zlib",
             rowsperstrip=len(labels),
             metadata=None,
-            software=False,
+            software=software or False,
             byteorder="<",
         )
 
