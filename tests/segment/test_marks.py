@@ -74,7 +74,7 @@ def test_the_error_names_the_files_and_the_ways_out(tmp_path: Path) -> None:
     for path in mine:
         path.write_text("mine")
     write_marked_labels(tmp_path / "ours_labels.tif", LABELS)
-    with pytest.raises(InputError, match=rf"^{SHOWN + 2} files(.|\n)*and 2 more\n(.|\n)*--force") as caught:
+    with pytest.raises(InputError, match=r"would replace files(.|\n)*and 2 more\n(.|\n)*--force") as caught:
         check_replaceable([*mine, tmp_path / "ours_labels.tif", tmp_path / "absent_labels.tif"])
     assert str(mine[0]) in str(caught.value)
     assert "ours_labels" not in str(caught.value)

@@ -101,7 +101,7 @@ def test_a_corrected_label_map_is_kept_and_nothing_is_computed_unless_forced(
     content = corrected.read_bytes()
     loaded: list[int] = []
     monkeypatch.setattr(Segmenter, "load", lambda *_, **__: loaded.append(1) or Threshold())
-    with pytest.raises(InputError, match=r"1 file would be replaced(.|\n)*image 1_labels.tif(.|\n)*--force"):
+    with pytest.raises(InputError, match=r"would replace files(.|\n)*image 1_labels.tif(.|\n)*--force"):
         run(monkeypatch, "mine", "-o", "out")
     assert (corrected.read_bytes(), loaded) == (content, [])
     run(monkeypatch, "mine", "-o", "out", "--force")

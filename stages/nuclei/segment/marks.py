@@ -45,8 +45,7 @@ def check_replaceable(paths: Iterable[Path]) -> None:
     if foreign:
         more = f"\n            and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         listed = "\n            ".join(map(str, foreign[:SHOWN])) + more
-        count = "1 file" if len(foreign) == 1 else f"{len(foreign)} files"
-        problem = f"{count} would be replaced that this program did not write, or that were changed since"
+        problem = "the results would replace files that this program did not write, or that were changed since"
         raise InputError(problem, got=listed, fix=FIX)
 
 
