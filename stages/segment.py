@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
+from nuclei.images.io import read_image
 from nuclei.pictures.overlays import overlay
 from nuclei.segment.finding import TABLE, Image, find_images, read_list
 from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
-from nuclei.segment.measurements import Column, measure
-from nuclei.segment.reading import read_image
+from nuclei.segment.measurements import Column, channels_of, measure
 from nuclei.segment.table import can_be_kept, merging
 
 if TYPE_CHECKING:
@@ -49,19 +49,22 @@ def main() -> None:
         fix = "leave --diameter out, or train with train.diameter_px"
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
     nuclei = 0
+    warnings: list[str] = []
     failed: list[str] = []
     with merging(out / TABLE, keep=keep) as add:
         for image in track(found.images, what="segment", total=len(found.images)):
             try:
-                measured = segment_file(segmenter, image, out, arguments.diameter)
+                measured, doubts = segment_file(segmenter, image, out, arguments.diameter)
             except InputError as error:
                 failed.append(str(error))
                 continue
             add(image.name, measured)
             nuclei += len(measured["label"])
-    print(f"{len(found.images) - len(failed)} images, {nuclei} nuclei: {out}")
-    for note in found.notes:
-        print(f"not segmented: {note}")
+            warnings += doubts
+    done = len(found.images) - len(failed)
+    print(f"{done} image{'' if done == 1 else 's'}, {nuclei} nuclei: {out}")
+    for line in [*(f"warning: {text}" for text in warnings), *(f"not segmented: {note}" for note in found.notes)]:
+        print(line)
     if failed:
         raise InputError("\n".join([f"{len(failed)} of {len(found.images)} images were not segmented", *failed]))
 
@@ -95,17 +98,20 @@ def check_out(out: Path) -> None:
             return
 
 
-def segment_file(segmenter: Segmenter, image: Image, out: Path, diameter_px: float | None) -> dict[str, Column]:
-    """Write the label map and the overlay of one image; return the measurements of its nuclei.
+def segment_file(
+    segmenter: Segmenter, image: Image, out: Path, diameter_px: float | None
+) -> tuple[dict[str, Column], list[str]]:
+    """Write the label map and the overlay of one image; return the measurements of its nuclei, and warnings.
 
     `diameter_px` is that of the nuclei; it is measured if None.
     """
-    rgb, values = read_image(image.path)
-    labels = segmenter.segment(rgb, diameter_px)
+    read = read_image(image.path)
+    labels = segmenter.segment(read.rgb, diameter_px)
     label_path, overlay_path = image.results(out)
     write_marked_labels(label_path, labels)
-    write_marked_rgb(overlay_path, overlay(rgb, labels))
-    return measure(labels, values)
+    write_marked_rgb(overlay_path, overlay(read.rgb, labels))
+    missing = f"{image.name}: {read.missing_px} pixels without a finite value were taken as black"
+    return measure(labels, channels_of(read.stored)), [missing] if read.missing_px else []
 
 
 if __name__ == "__main__":

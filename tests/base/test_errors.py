@@ -1,4 +1,4 @@
-"""An error for a user is one readable message and an exit status; a bug keeps its traceback."""
+"""A user's error ends in one readable message and an exit status; a bug keeps its traceback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_message_names_file_got_expected_and_fix_one_a_line() -> None:
     assert str(error).splitlines() == lines
 
 
-def test_names_from_outside_can_neither_forge_lines_nor_steer_a_terminal() -> None:
+def test_control_characters_in_names_are_escaped() -> None:
     error = InputError("it is wrong", file="a\nerror: b\x1b[2J.png", got="\x07\u202e")
     assert str(error).splitlines() == [
         "it is wrong",
@@ -29,7 +29,7 @@ def test_names_from_outside_can_neither_forge_lines_nor_steer_a_terminal() -> No
     ]
 
 
-def test_an_error_crosses_processes_whole() -> None:
+def test_an_error_survives_pickling() -> None:
     error = InputError("it is wrong", file="a.png", fix="mend it")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
@@ -52,53 +52,39 @@ def test_ctrl_c_ends_with_status_130() -> None:
     assert ended.value.code == 130
 
 
-def test_a_full_disk_is_an_error_with_a_fix() -> None:
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "data/x"), r"data/x\n  fix: .*free some space"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "n" * 300), "fix: .*shorter name"),
+        (sqlite3.OperationalError("database or disk is full"), r"DVC(.|\n)*disk is full\n  fix: .*free some space"),
+    ],
+    ids=["full disk", "long name", "full disk under a database of DVC"],
+)
+def test_an_error_of_the_file_system_says_what_to_do(error: Exception, message: str) -> None:
     def main() -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "data/x")
+        raise error
 
-    with pytest.raises(SystemExit, match="free some space"):
-        run(main)
-
-
-def test_a_full_disk_under_dvcs_databases_is_one_too() -> None:
-    def main() -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
-    with pytest.raises(SystemExit, match=r"database of DVC[\s\S]*disk is full[\s\S]*free some space"):
-        run(main)
-
-
-def test_a_name_too_long_for_the_file_system_is_an_error_with_a_fix() -> None:
-    def main() -> None:
-        raise OSError(errno.ENAMETOOLONG, "File name too long", "n" * 300)
-
-    with pytest.raises(SystemExit, match="shorter name"):
+    with pytest.raises(SystemExit, match=message):
         run(main)
 
 
 @pytest.mark.parametrize("prints", ["print('x')", "print('x', flush=True)", "sys.stdout.buffer.write(bytes(10**6))"])
-def test_output_that_nobody_reads_ends_in_silence(prints: str) -> None:
+def test_a_closed_standard_output_ends_silently_with_status_141(prints: str) -> None:
     code = f"import sys; from nuclei.base.errors import run; sys.stdin.read(); run(lambda: {prints})"
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT / "stages", **pipes) as process:
         assert process.stdin and process.stdout and process.stderr
         process.stdout.close()
-        process.stdin.close()  # only now it prints
+        process.stdin.close()  # the process prints once stdin is closed
         assert process.stderr.read() == b""
         assert process.wait() == 141
 
 
-def test_another_broken_pipe_is_a_bug_and_keeps_its_traceback() -> None:
+@pytest.mark.parametrize("bug", [ZeroDivisionError, BrokenPipeError], ids=["any", "a pipe other than stdout"])
+def test_a_bug_keeps_its_traceback(bug: type[Exception]) -> None:
     def main() -> None:
-        raise BrokenPipeError
+        raise bug
 
-    with pytest.raises(BrokenPipeError):
-        run(main)
-
-
-def test_a_bug_keeps_its_traceback() -> None:
-    def main() -> None:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(bug):
         run(main)

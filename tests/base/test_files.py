@@ -11,7 +11,7 @@ from nuclei.base import files
 from nuclei.base.errors import InputError
 
 
-def test_a_file_takes_its_place_only_when_the_block_ends_well(tmp_path: Path) -> None:
+def test_the_target_is_replaced_only_if_the_block_succeeds(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("before")
     with pytest.raises(RuntimeError), files.replacing(target) as temporary:
@@ -31,10 +31,10 @@ def test_a_folder_replaces_a_folder_with_all_its_files(tmp_path: Path) -> None:
     assert [path.name for path in target.iterdir()] == ["new"]
 
 
-def test_a_folder_is_never_half_removed_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_is_never_deleted_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(path: Path) -> None:
         assert path.name != "folder"
-        raise KeyboardInterrupt  # in the middle of it
+        raise KeyboardInterrupt  # in the middle of the deletion
 
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/old").touch()
@@ -70,7 +70,11 @@ def test_nan_becomes_null_at_any_depth(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "a.json", "") == {"a": None, "b": [{"c": None}, 1.5]}
 
 
-@pytest.mark.parametrize(("text", "problem"), [(None, "missing"), ("{", "not valid JSON")])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [(None, "missing"), ("{", "not valid JSON"), ("[" * 100_000, "not valid JSON")],
+    ids=["missing", "cut off", "nested too deeply"],
+)
 def test_json_that_can_not_be_read_says_so(text: str | None, problem: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "a.json").write_text(text)
@@ -95,7 +99,7 @@ def test_rows_come_back_as_written(tmp_path: Path) -> None:
         (b"", "lacks columns"),
     ],
 )
-def test_a_table_that_is_not_right_says_what_is_wrong(text: bytes, problem: str, tmp_path: Path) -> None:
+def test_an_invalid_table_says_what_is_wrong(text: bytes, problem: str, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(text)
     with pytest.raises(InputError, match=problem):
         files.read_rows(tmp_path / "a.csv", ["id", "n"], "make it")
@@ -106,12 +110,6 @@ def test_a_folder_in_the_place_of_a_file_is_one_clear_error(tmp_path: Path) -> N
         files.read_rows(tmp_path, ["id"], "make it")
     with pytest.raises(InputError, match="a file can not be read"):
         files.read_json(tmp_path, "make it")
-
-
-def test_json_nested_too_deeply_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match="not valid JSON"):
-        files.read_json(tmp_path / "a.json", "make it")
 
 
 def test_a_table_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:

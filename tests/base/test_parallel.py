@@ -1,4 +1,4 @@
-"""Results come in order from any number of processes, and none of them is left behind."""
+"""Results come in order from any number of processes, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
     assert list(ordered_map(square, range(12), workers=workers)) == [number**2 for number in range(12)]
 
 
-def test_items_are_not_taken_all_at_once() -> None:
+def test_items_are_consumed_lazily() -> None:
     taken = 0
 
     def items() -> Iterator[int]:
@@ -53,7 +53,7 @@ def test_items_are_not_taken_all_at_once() -> None:
     assert seen[0] < 40 and len(seen) == 60
 
 
-def test_the_next_item_is_made_while_the_last_one_is_in_use() -> None:
+def test_the_next_item_is_computed_while_the_current_one_is_in_use() -> None:
     made: list[int] = []
     second = threading.Event()
 
@@ -71,7 +71,7 @@ def test_the_next_item_is_made_while_the_last_one_is_in_use() -> None:
     assert list(taken) == [1, 2, 3]
 
 
-def test_an_error_of_an_item_comes_when_it_is_its_turn() -> None:
+def test_an_error_of_a_prefetched_item_is_raised_in_its_turn() -> None:
     def items() -> Iterator[int]:
         yield 0
         raise InputError("the second can not be made")

@@ -1,4 +1,4 @@
-"""The files that parameters name: where they are looked for, and what is said of them."""
+"""User files named in params.yaml: how paths are resolved, and how a file is described and refused."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ def described(path: Path, workspace: Path) -> dict[str, str] | None:
 
 
 @pytest.mark.parametrize("inside", [".dvc/tmp/exps/standalone/tmpab12", ".dvc/tmp/exps/tmpab12", ".dvc/tmp/exps/t/sub"])
-def test_a_relative_path_starts_from_the_repository_that_a_temporary_workspace_lies_in(
-    tmp_path: Path, inside: str
-) -> None:
+def test_a_relative_path_in_a_temporary_workspace_refers_to_the_outer_repository(tmp_path: Path, inside: str) -> None:
     workspace = tmp_path / "repository" / inside
     assert outer_repository(workspace) == tmp_path / "repository"
     for place in (workspace, tmp_path / "repository"):
@@ -39,7 +37,7 @@ def test_a_file_is_described_by_its_content_alone(tmp_path: Path) -> None:
     assert described(tmp_path / "one.csv", tmp_path) == described(tmp_path / "two.csv", tmp_path) == expected
 
 
-def test_no_file_is_described_as_nothing(tmp_path: Path) -> None:
+def test_without_a_file_there_is_no_description(tmp_path: Path) -> None:
     assert describe("a.name", None, tmp_path, OUTPUTS, expected="") is None
     assert encoder_weights(None, tmp_path) is encoder_weights("imagenet", tmp_path) is None
     assert encoder_weights("a.pth", tmp_path) == tmp_path / "a.pth"
@@ -51,15 +49,14 @@ def test_a_mistyped_keyword_is_an_error_that_names_the_nearest(tmp_path: Path, n
         described(tmp_path / name, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["resnet34.pth", "no\0such", "x" * 5000])
-def test_a_path_that_leads_nowhere_is_an_error_that_says_where_it_stands(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=r"names no file(.|\n)*nothing there(.|\n)*correct `a.name` in params.yaml"):
+@pytest.mark.parametrize(
+    ("name", "got"),
+    [("resnet34.pth", "nothing there"), ("no\0such", "nothing there"), ("x" * 5000, "nothing there"), ("", "a folder")],
+    ids=["missing", "null byte", "long", "folder"],
+)
+def test_a_path_that_is_no_file_is_an_error_that_names_the_parameter(tmp_path: Path, name: str, got: str) -> None:
+    with pytest.raises(InputError, match=rf"names no file(.|\n)*{got}(.|\n)*correct `a.name` in params.yaml"):
         described(tmp_path / name, tmp_path)
-
-
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"names no file(.|\n)*a folder"):
-        described(tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize("name", OUTPUTS)

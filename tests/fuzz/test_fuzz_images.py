@@ -1,4 +1,4 @@
-"""Images, label maps and masks of every kind, whole, damaged and lying, are read right or refused."""
+"""Images, label maps and masks, intact, damaged or with inconsistent headers, are read correctly or refused."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def shaped(found: np.ndarray) -> None:
 
 @cases(100)
 @given(picture=pictures())
-def test_eight_bit_pixels_come_back_as_they_were_put_in(picture: tuple[bytes, np.ndarray]) -> None:
+def test_eight_bit_pixels_keep_their_values(picture: tuple[bytes, np.ndarray]) -> None:
     data, expected = picture
     taken("images", lambda: read_rgb(data, max_px=MAX_PX), lambda found: np.array_equal(found, expected))
 
 
 @cases(150)
 @given(data=st.data())
-def test_a_damaged_image_is_refused_and_of_a_png_no_pixel_is_guessed(data: st.DataObject) -> None:
+def test_a_damaged_image_is_refused_and_a_damaged_png_is_never_read_differently(data: st.DataObject) -> None:
     whole, expected = data.draw(pictures())
     changed = data.draw(damaged(whole))
     png = changed.startswith(b"\x89PNG\r\n\x1a\n")  # every chunk has its checksum
@@ -121,7 +121,7 @@ def png(parts: list[tuple[bytes, bytes]]) -> bytes:
 
 @cases(100)
 @given(data=st.data())
-def test_a_png_whose_chunks_lie_is_refused_or_as_large_as_it_says(data: st.DataObject) -> None:
+def test_a_png_with_inconsistent_chunks_is_refused_or_has_the_size_in_its_header(data: st.DataObject) -> None:
     rows = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
     parts = chunks(saved(Image.fromarray(rows[:, :, 0] if data.draw(st.booleans()) else rows), "PNG"))
     which = data.draw(st.integers(0, len(parts) - 1))
@@ -151,7 +151,7 @@ def test_a_png_whose_chunks_lie_is_refused_or_as_large_as_it_says(data: st.DataO
 
 @cases(150)
 @given(data=st.data())
-def test_a_tiff_whose_tags_lie_is_refused_or_as_large_as_it_says(data: st.DataObject) -> None:
+def test_a_tiff_with_inconsistent_tags_is_refused_or_stays_within_the_size_limit(data: st.DataObject) -> None:
     pixels = data.draw(gray_arrays())
     changed = bytearray(stored(lambda strategy: data.draw(strategy), pixels))
     if changed[:4] != b"II*\0":
@@ -172,7 +172,7 @@ def bounded(found: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "JPEG"])
-def test_an_image_30000_pixels_wide_is_taken_within_the_limit_and_refused_above(kind: str) -> None:
+def test_an_image_30000_pixels_wide_is_read_within_the_limit_and_refused_above(kind: str) -> None:
     pixels = np.zeros(WIDE, np.uint8)
     data = saved(Image.fromarray(pixels), kind)
     taken("images", lambda: read_rgb(data, max_px=300_000), lambda found: found.shape == (*WIDE, 3))
@@ -193,7 +193,7 @@ def test_several_pages_or_frames_are_refused(pages: int, side: int, apart: bool)
 
 @cases(100)
 @given(file=GRAY_FILES())
-def test_values_of_any_type_become_an_image_in_their_order_or_are_refused(file: tuple[np.ndarray, bytes]) -> None:
+def test_rescaling_keeps_the_order_of_values_of_any_type(file: tuple[np.ndarray, bytes]) -> None:
     values, data = file
 
     def in_order(found: np.ndarray) -> None:
@@ -210,7 +210,7 @@ def test_values_of_any_type_become_an_image_in_their_order_or_are_refused(file: 
 
 @cases(150)
 @given(file=GRAY_FILES())
-def test_whole_numbers_are_labels_as_they_are_and_all_else_is_refused(file: tuple[np.ndarray, bytes]) -> None:
+def test_whole_numbers_keep_their_values_as_labels_and_all_else_is_refused(file: tuple[np.ndarray, bytes]) -> None:
     values, data = file
     numbers = [value for value in values.ravel().tolist()]
     if all(np.isfinite(value) and value == int(value) and 0 <= value < 2**32 for value in numbers):

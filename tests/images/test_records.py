@@ -1,4 +1,4 @@
-"""The index and the split are read strictly."""
+"""The index and the split are read strictly: every invalid value is an error that names it."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_a_wrong_value_is_named_with_its_column(tmp_path: Path, column: str, val
 
 
 @pytest.mark.parametrize("id", ["../../up", "/etc/passwd", "a\\b", "..", "a\0b", "a" * 201])
-def test_an_id_that_leads_out_of_the_folder_or_is_no_file_name_is_refused(tmp_path: Path, id: str) -> None:
+def test_an_id_that_is_no_file_name_or_leaves_the_folder_is_refused(tmp_path: Path, id: str) -> None:
     write_index(tmp_path, A, id=id)
     for read in (read_index, read_unlabelled, read_ids):
         with pytest.raises(InputError, match="wrong id"):
             read(tmp_path)
 
 
-def test_an_id_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+def test_a_repeated_id_is_an_error(tmp_path: Path) -> None:
     write_index(tmp_path, A, B, A)
     with pytest.raises(InputError, match=r"twice in a table[\s\S]*got: +a"):
         read_index(tmp_path)
@@ -103,7 +103,7 @@ def test_a_split_of_other_images_is_refused(tmp_path: Path) -> None:
             read_part(tmp_path, write_split(tmp_path / "split.csv", text), "train")
 
 
-def test_files_lie_where_the_layout_says() -> None:
+def test_paths_follow_the_layout() -> None:
     assert image_path("data/prepared", "a") == Path("data/prepared/images/a.png")
     assert label_path(Path("data/predictions"), "a") == Path("data/predictions/labels/a.tif")
     assert score_path("data/predictions", "a.b") == Path("data/predictions/scores/a.b.png")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops
 
-from nuclei.segment.measurements import INTENSITY, columns, measure
+from nuclei.segment.measurements import INTENSITY, channels_of, columns, measure
 
 LABELS = hnp.arrays(np.uint16, (9, 11), elements=st.sampled_from([0, 1, 2, 3, 70]))
 
@@ -128,3 +128,11 @@ def test_an_image_without_nuclei_has_empty_columns() -> None:
     measured = measure(np.zeros((5, 6), np.uint16), np.zeros((5, 6, 3), np.uint8))
     assert list(measured) == columns(3)
     assert {len(column) for column in measured.values()} == {0}
+
+
+def test_equal_channels_are_one_and_different_ones_stay() -> None:
+    gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.testing.assert_array_equal(channels_of(gray), gray[..., None])
+    np.testing.assert_array_equal(channels_of(np.stack([gray] * 3, axis=2)), gray[..., None])
+    colour = np.stack([gray, gray, gray + 1], axis=2)
+    np.testing.assert_array_equal(channels_of(colour), colour)

@@ -190,6 +190,30 @@ def test_a_gray_image_saved_as_colour_has_one_channel(here: Path, monkeypatch: p
     assert float(row["intensity_mean_ch1"]) == pytest.approx(rgb[..., 0][labels == 1].mean())
 
 
+def test_pixels_without_a_finite_value_are_reported_and_not_measured(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = np.where(draw_discs(1, 60, 75)[1] > 0, np.float32(0.5), np.float32(0.125))
+    values[:4] = np.nan
+    tifffile.imwrite(here / "mine/nan.tif", values)
+    run(monkeypatch, "mine/nan.tif", "-o", "out")
+    assert "warning: nan.tif: 300 pixels without a finite value were taken as black" in capsys.readouterr().out
+    assert {row["intensity_mean_ch1"] for row in table(here / "out")} == {"0.5"}
+    assert {row["background_median_ch1"] for row in table(here / "out")} == {"0.125"}
+
+
+def test_an_image_that_is_shown_turned_is_measured_as_its_label_map_lies(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.zeros((30, 50), np.uint16)
+    values[5:15, 30:45] = 9000
+    tifffile.imwrite(here / "mine/turned.tif", values, extratags=[(274, "H", 1, 6, True)])  # 90 degrees clockwise
+    run(monkeypatch, "mine/turned.tif", "-o", "out")
+    assert read_labels(here / "out/turned_labels.tif").shape == (50, 30)
+    (row,) = table(here / "out")
+    assert (row["intensity_min_ch1"], row["height_px"], row["width_px"]) == ("9000", "15", "10")
+
+
 @pytest.mark.parametrize("out", ["a.txt", "a.txt/below"])
 def test_a_file_in_the_place_of_the_results_is_an_error_that_leaves_it(
     here: Path, monkeypatch: pytest.MonkeyPatch, out: str

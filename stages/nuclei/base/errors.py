@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read, and how a script ends with it."""
+"""The error shown to users, and the exit status of a script."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from pathlib import Path
 from types import TracebackType
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
-FREE = "free some space, or check who may write how much there; then run it again: nothing half-written was kept"
+FREE = "free some space, or check permissions and quota there, then run it again: nothing half-written was kept"
 
 
 class InputError(Exception):
     """Something outside the code is wrong: a file, a parameter, the disk, the network.
 
-    The message says what is wrong first, then, one a line, the file, what was got, what was expected,
-    and what the user can do about it.
+    The message begins with the problem; file, got, expected and fix follow, each on its own line.
 
     Args:
         problem: what is wrong, in one sentence.
-        file: the file or folder that it is about.
+        file: the file or folder concerned.
         got: what was found.
         expected: what would have been right.
         fix: what to do now.
@@ -47,12 +46,12 @@ class InputError(Exception):
         return "".join(map(_visible, "\n".join([self.problem, *lines])))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the way back from a worker process with every field in place."""
+        """Pickle all fields, so that the error arrives whole from a worker process."""
         return _rebuild, (self.problem, self.file, self.got, self.expected, self.fix)
 
 
 def _visible(character: str) -> str:
-    """What names and values from outside may do to a terminal, or to the lines of a log, is written out."""
+    """Escape control characters: a file name must not steer the terminal or forge lines of a log."""
     return character if character.isprintable() or character == "\n" else ascii(character)[1:-1]
 
 
@@ -61,14 +60,15 @@ def _rebuild(problem: str, file: str | Path | None, got: object, expected: objec
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main` and end the process: 0, or 1 with one readable error, or 130 after Ctrl-C.
+    """Run a script's `main`; exit with 1 and one readable error if it fails, with 130 after Ctrl-C.
 
-    A bug still shows its traceback: only what a user can mend is made short. Where nobody reads the output any more,
-    as in `compare.py main | head`, it ends in silence with 141, as a shell's own programs do.
+    Errors that a user can fix are printed without a traceback; any other exception is a bug and keeps its traceback.
+    If the reader of standard output has gone, as in `compare.py main | head`, exit silently with 141, as a program
+    killed by SIGPIPE does.
     """
     try:
         main()
-        if sys.stdout is not None:  # it is where standard output was closed before the start
+        if sys.stdout is not None:  # None if standard output was closed before the start
             sys.stdout.flush()
     except InputError as error:
         sys.exit(f"error: {error}")
@@ -78,19 +78,19 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:
         if not _unread():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout again at exit
         sys.exit(141)
     except OSError as error:
         if error.errno not in (*DISK, errno.ENAMETOOLONG):
             raise
         fix = "give it a shorter name" if error.errno == errno.ENAMETOOLONG else FREE
         sys.exit(f"error: {InputError(str(error.strerror), file=error.filename, fix=fix)}")
-    except sqlite3.OperationalError as error:  # of DVC's own databases, which its learning curves open
+    except sqlite3.OperationalError as error:  # from DVC's own databases, which DVCLive opens
         sys.exit(f"error: {InputError('a database of DVC can not be used', got=error, fix=FREE)}")
 
 
 def _unread() -> bool:
-    """Whether it is standard output that nobody reads; where somebody does, a line end more does no harm."""
+    """Whether the broken pipe is standard output: if so, writing to it fails; if not, an extra newline is harmless."""
     try:
         os.write(sys.stdout.fileno(), b"\n")
     except BrokenPipeError:
@@ -98,13 +98,13 @@ def _unread() -> bool:
     return False
 
 
-def _last_word(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """What Python shows of an exception: after Ctrl-C while a script still imports, before `run`, a word as well."""
+def _excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """Print "interrupted" instead of a traceback for Ctrl-C during the imports, before `run` is reached."""
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
 
 
-if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parents[2]:  # one of this project's scripts runs
-    sys.excepthook = _last_word
+if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parents[2]:  # only for this project's own scripts
+    sys.excepthook = _excepthook

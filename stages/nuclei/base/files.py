@@ -17,11 +17,11 @@ from nuclei.base.errors import InputError
 
 @contextmanager
 def replacing(target: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; when the block ends well, it takes the target's place.
+    """Yield a temporary path beside `target`, and rename it to `target` when the block succeeds.
 
-    The block makes a file or a folder at the path it is given. If it raises, what it made is removed and
-    the target is as it was. What a killed process left under the same temporary names is removed first.
-    An OSError that does not say of what file it is, as those of writing, says that it is of the target.
+    The block creates a file or a folder at that path. If it raises, the temporary is deleted and the target is left as
+    it was. Temporaries of the same name that a killed process left behind are deleted first. An OSError without a file
+    name, as raised by writing to an open file, is given the target's.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def replacing(target: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         if temporary.is_dir() and target.exists():
-            target.replace(old)  # a folder can not be renamed over another, and removing one takes a while
+            target.replace(old)  # a folder can not be renamed onto another
         temporary.replace(target)
         remove(old)
     except OSError as error:
@@ -42,7 +42,7 @@ def replacing(target: str | Path) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; an absent one is fine, a link is not followed."""
+    """Delete a file, a link (not its target), or a folder with its contents; a missing path is not an error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -56,7 +56,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write indented JSON in the order given; NaN becomes null, since JSON has none."""
+    """Write indented JSON, keys in the order given; NaN becomes null, since JSON has no NaN."""
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -69,11 +69,11 @@ def _finite(value: Any) -> Any:
 
 
 def read_json(path: str | Path, fix: str) -> Any:
-    """Read JSON, or raise InputError ending in `fix` where the file is absent or not JSON."""
+    """Read JSON; if the file is missing or not valid JSON, raise an InputError with this `fix`."""
     content = _content(path, "a file", fix)
     try:
         return json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # of text, of JSON, of a number too long, of lists too deep
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number too long, lists nested too deeply
         raise InputError("a file is not valid JSON", file=path, got=error, fix=fix) from None
 
 
@@ -82,12 +82,12 @@ def _content(path: str | Path, what: str, fix: str) -> bytes:
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise InputError(f"{what} is missing", file=path, fix=fix) from None
-    except (OSError, ValueError) as error:  # a folder, or a name that no file can have
+    except (OSError, ValueError) as error:  # a folder, or an invalid file name
         raise InputError(f"{what} can not be read", file=path, got=error, fix=fix) from None
 
 
 def write_rows(path: str | Path, columns: list[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a CSV table with a header; each row holds exactly `columns`."""
+    """Write a CSV table with a header; each row has exactly the keys `columns`."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -95,7 +95,12 @@ def write_rows(path: str | Path, columns: list[str], rows: Iterable[Mapping[str,
 
 
 def read_rows(path: str | Path, columns: Iterable[str], fix: str) -> list[dict[str, str]]:
-    """Read a CSV table as text, or raise InputError ending in `fix` where it is absent or has not its columns once."""
+    """Read a CSV table as text, each row as a dictionary; it may have more columns than `columns`.
+
+    Raises:
+        InputError: with this `fix`: the file is missing or not CSV, lacks one of `columns`, has two columns of one name
+            or a row with too few or too many fields.
+    """
     content = _content(path, "a table", fix)
     try:
         reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)

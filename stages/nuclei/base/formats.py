@@ -1,3 +1,3 @@
-"""The image formats that are read, by the ends of their file names."""
+"""The file extensions of the image formats that are read."""
 
 EXTENSIONS = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")  # in lower case

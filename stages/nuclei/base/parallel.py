@@ -1,4 +1,4 @@
-"""Work on all cores: results in order, few of them waiting, no worker left behind. And a thread that works ahead."""
+"""A map over processes that yields results in order and leaves no process behind, and a thread that prefetches."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from nuclei.base.machine import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-WATCH_S = 0.2  # how often a worker looks whether its parent is still there
+WATCH_S = 0.2  # interval at which a worker checks that its parent is still running
 
 
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], *, workers: int | None = None
 ) -> Iterator[Result]:
-    """Yield `function(item)` for each of `items`, in their order, computed by `workers` processes.
+    """Yield `function(item)` for each of `items`, in order, computed by `workers` processes.
 
-    The processes are joblib's: they import what the function needs and not the script that started them, they are
-    safe beside torch's threads, and they end with their parent, even if that is killed: a worker that outlived it would
-    write into what the next run writes.
+    The processes are joblib's (loky): they import the function's module but not the script that started them, and,
+    unlike forked ones, are safe in a process that runs torch's threads. They exit when the parent does, even if it is
+    killed: a surviving worker would write into the files of the next run.
 
     Args:
-        function: defined at the top of a module; what it returns, and raises, must be picklable.
-        items: taken only a little faster than results are.
-        workers: processes; all cores if None; with 1 there is none but this one.
+        function: defined at module level; its results and exceptions must be picklable.
+        items: consumed lazily, a few items ahead of the results.
+        workers: number of processes; all cores if None; with 1 everything runs in the calling process.
 
     Raises:
         InputError: a worker was killed.
-        Whatever `function` raises, for the first item that it raises for.
+        Exception: whatever `function` raises, for the first item on which it does.
     """
     pool = Parallel(n_jobs=workers or cores(), return_as="generator", pre_dispatch="4 * n_jobs")
     guarded = partial(_guarded, function, os.getpid())
@@ -50,7 +50,7 @@ def ordered_map(
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield `items`, each made by a thread while the one before is in use."""
+    """Yield `items`; a thread computes the next one while the caller uses the current one."""
     with ThreadPoolExecutor(1) as thread:
         end = object()
         coming = thread.submit(next, items, end)
@@ -67,7 +67,7 @@ def _guarded(function: Callable[[Item], Result], parent: int, item: Item) -> Res
 
 @lru_cache(maxsize=1)
 def _follow(parent: int) -> None:
-    """In a worker: leave Ctrl-C to the parent, and end when it ends."""
+    """In a worker: ignore Ctrl-C, which the parent handles, and exit when the parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 

@@ -1,4 +1,4 @@
-"""How far long work has come: a bar on a terminal, elsewhere a line now and then."""
+"""Progress on stderr: a bar on a terminal, elsewhere a line every 15 seconds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def track(items: Iterable[Item], *, what: str, total: int, unit: str = "image") -> Iterator[Item]:
-    """Pass `items` on while showing on stderr how many of `total` are done, the rate and an estimate."""
+    """Yield `items`, showing on stderr how many of `total` are done, the rate and the estimated time."""
     return _show(items, lambda item: 1, desc=what, total=total, initial=0, unit=f" {unit}")
 
 
 def track_bytes(chunks: Iterable[bytes], *, what: str, total: int | None, done: int = 0) -> Iterator[bytes]:
-    """The same for a stream: `done` of `total` bytes were there before; None where the total is not known."""
+    """Yield `chunks`, showing bytes on stderr, `done` of which were there before; `total` is None if unknown."""
     return _show(chunks, len, desc=what, total=total, initial=done, unit="B", unit_scale=True)
 
 
 def _show(items: Iterable[Item], size: Callable[[Item], int], **meter: Any) -> Iterator[Item]:
-    """Pass `items` on, each as large as `size` says; `meter` is tqdm's."""
+    """Yield `items`, each advancing the progress by `size(item)`; `meter` holds the arguments of tqdm."""
     if sys.stderr.isatty():
         with tqdm(**meter, leave=False, dynamic_ncols=True) as bar:
             for item in items:

@@ -1,4 +1,4 @@
-"""The user's own files that parameters name: where they lie, and what they hold, so that a change of that is seen."""
+"""User files named in params.yaml: where they are, and a hash of their content, so that DVC notices a change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ IMAGENET = "imagenet"  # the one value of train.encoder_weights that is neither 
 
 
 def outer_repository(workspace: Path) -> Path:
-    """The folder that relative paths in params.yaml start from.
+    """The folder to which relative paths in params.yaml refer.
 
-    That is the workspace, except in a temporary one: `dvc exp run --temp` and `--queue` run the stages in a
-    clone under `<repository>/.dvc/tmp/exps/`, which lacks every file that git and DVC do not track, so the user's
-    data among them. There, it is `<repository>`.
+    That is the workspace, except in a temporary one: `dvc exp run --temp` and `--queue` run the stages in a clone under
+    `<repository>/.dvc/tmp/exps/`, which has only the files tracked by git or DVC, and so lacks the user's data. There,
+    relative paths refer to `<repository>`.
     """
     folders = workspace.parts
     for depth in range(1, len(folders) - 2):
@@ -28,7 +28,7 @@ def outer_repository(workspace: Path) -> Path:
 
 
 def absolute(given: str, workspace: Path) -> Path:
-    """The absolute path that a parameter means, in a workspace given by its absolute path; nothing need be there."""
+    """Make a path from params.yaml absolute; `workspace` is absolute itself, and the path need not exist."""
     try:
         path = Path(given).expanduser()
     except RuntimeError:  # no home folder is known
@@ -37,7 +37,7 @@ def absolute(given: str, workspace: Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Whether something is there; False for a name that nothing can have."""
+    """Whether the path exists; False if its name is invalid."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -45,7 +45,7 @@ def exists(path: Path) -> bool:
 
 
 def check_apart(parameter: str, path: Path, workspace: Path, outputs: Iterable[str]) -> None:
-    """Refuse what the pipeline writes as its input: DVC deletes the outputs of a stage before it runs."""
+    """Refuse an input that the pipeline also writes: DVC deletes the outputs of a stage before running it."""
     own = [outer_repository(workspace) / output for output in outputs]
     for place in {path, path.resolve()}:
         if any(place.is_relative_to(output) or output.is_relative_to(place) for output in own):
@@ -58,7 +58,7 @@ def check_apart(parameter: str, path: Path, workspace: Path, outputs: Iterable[s
 
 
 def encoder_weights(given: str | None, workspace: Path) -> Path | None:
-    """The absolute path of the file that train.encoder_weights names, or None where it names none."""
+    """The absolute path of the file given as train.encoder_weights; None if it is null or "imagenet"."""
     return None if given in (None, IMAGENET) else absolute(str(given), workspace)
 
 
@@ -71,18 +71,18 @@ def describe(
     expected: str,
     keywords: Sequence[str] = (),
 ) -> dict[str, str] | None:
-    """What decides a file's content, and nothing of where it lies; None where the parameter names no file.
+    """The SHA-256 of a file, which identifies its content wherever it lies; None if `path` is None.
 
     Args:
-        parameter: its dotted name.
-        path: absolute, of the file.
-        workspace: the absolute path of the folder that the pipeline runs in.
-        outputs: what the pipeline itself writes, relative to the workspace: never its own input.
-        expected: what the parameter may be.
-        keywords: what it may be besides a path, one of which a wrong path may be a misspelling of.
+        parameter: dotted name of the parameter that names the file.
+        path: absolute path of the file, or None if the parameter names none.
+        workspace: absolute path of the folder in which the pipeline runs.
+        outputs: paths that the pipeline writes, relative to the workspace; the file must not be among them.
+        expected: valid values of the parameter, for the error message.
+        keywords: values other than paths; if the file is missing, the error suggests the most similar one.
 
     Raises:
-        InputError: the file is not there, is no file, or is one that the pipeline writes.
+        InputError: the path is missing, not a file, or written by the pipeline.
     """
     if path is None:
         return None

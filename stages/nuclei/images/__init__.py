@@ -1,4 +1,4 @@
-"""What an image file holds, and the tables that list the images of a data set.
+"""Reading and writing image files, and the tables that list the images of a data set.
 
 May import: base.
 """

@@ -1,4 +1,4 @@
-"""What the pipeline knows of each image: the rows of index.csv and split.csv, and where an image's files lie."""
+"""The tables that list a data set's images, index.csv and split.csv, and the paths of each image's files."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nuclei.base.files import read_rows
 PARTS = ("train", "val", "test")
 MODALITIES = ("fluorescence", "tissue", "brightfield")
 REMAKE = "run `dvc repro`, which makes it again"
-MAX_NAME_BYTES = 200  # of an id: the file names made of it must fit every file system
+MAX_NAME_BYTES = 200  # of an id in UTF-8: file systems allow 255 for a name, and suffixes are added
 UNSAFE = set('<>:"/\\|?*')
-MAX_COUNT = 2**31  # no image has as many pixels, to a side or nuclei
+MAX_COUNT = 2**31  # above any number of pixels or nuclei
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Record:
     """One image: a row of `data/prepared/index.csv`.
 
     Attributes:
-        id: its name, the stem of all its files.
+        id: unique name, the stem of the image's files.
         height, width: in pixels.
-        nuclei: number of labels in its label map.
-        foreground: fraction of pixels that belong to a nucleus.
+        nuclei: number of labels in the label map.
+        foreground: fraction of pixels inside nuclei, 0 to 1.
         modality: one of `MODALITIES`.
-        source: the path of the image in the archive that it came from.
+        source: path of the image in the archive it came from.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """One image without annotation: a row of `data/unlabelled/index.csv`, with the columns that `Record` has too."""
+    """One image without annotation: a row of `data/unlabelled/index.csv`; attributes as in `Record`."""
 
     id: str
     height: int
@@ -61,26 +61,34 @@ def read_index(folder: str | Path) -> list[Record]:
     """Read `folder`/index.csv, sorted by id.
 
     Raises:
-        InputError: it is absent, an id stands twice, or a row is not what `prepare` writes.
+        InputError: the file is missing, an id occurs twice, or a value is invalid.
     """
     return [Record(**row) for row in _read_table(Path(folder) / "index.csv", COLUMNS)]
 
 
 def read_unlabelled(folder: str | Path) -> list[Unlabelled]:
-    """Read the index of a folder like `data/unlabelled`, sorted by id; errors as `read_index`."""
+    """Read `folder`/index.csv of images without annotation, sorted by id; it may be empty.
+
+    Raises:
+        InputError: as `read_index`.
+    """
     return [Unlabelled(**row) for row in _read_table(Path(folder) / "index.csv", UNLABELLED_COLUMNS)]
 
 
 def read_ids(folder: Path) -> list[str]:
-    """Read the ids of a folder like `data/unlabelled`, whose index may be empty; errors as `read_index`."""
+    """Read the ids in `folder`/index.csv of images without annotation, sorted.
+
+    Raises:
+        InputError: as `read_index`.
+    """
     return [row.id for row in read_unlabelled(folder)]
 
 
 def read_split(path: str | Path) -> dict[str, str]:
-    """Read split.csv: the part, one of `PARTS`, of each id, in the file's order.
+    """Read split.csv: a dictionary from id to part (one of `PARTS`), in the file's order.
 
     Raises:
-        InputError: it is absent, an id stands twice, or a part is none of `PARTS`.
+        InputError: the file is missing, an id occurs twice, or a part is not one of `PARTS`.
     """
     rows = read_rows(path, ["id", "part"], fix=REMAKE)
     parts = {row["id"]: row["part"] for row in rows}
@@ -95,39 +103,39 @@ def read_part(folder: str | Path, split: str | Path, part: str) -> list[Record]:
     """Read the records of one part, sorted by id.
 
     Args:
-        folder: like `data/prepared`.
-        split: the split's table.
+        folder: a folder such as `data/prepared`, with an index.csv.
+        split: path of split.csv.
         part: one of `PARTS`.
 
     Raises:
-        InputError: as `read_index` and `read_split`, or the two do not hold the same images.
+        InputError: as `read_index` and `read_split`, or the index and the split list different images.
     """
     records, parts = read_index(folder), read_split(split)
-    strangers = sorted({record.id for record in records} ^ set(parts))
-    if strangers:
-        got = f"{len(strangers)} in only one of the two: {', '.join(strangers[:3])}"
+    unmatched = sorted({record.id for record in records} ^ set(parts))
+    if unmatched:
+        got = f"{len(unmatched)} in only one of the two: {', '.join(unmatched[:3])}"
         raise InputError(f"the split and {folder} do not hold the same images", file=split, got=got, fix=REMAKE)
     return [record for record in records if parts[record.id] == part]
 
 
 def is_name(id: str) -> bool:
-    """Whether files can be named by an id on every system, and lie where they are meant to."""
+    """Whether an id is a valid file name on every operating system, without path separators."""
     safe = id.isprintable() and id == id.strip(" .") and not UNSAFE & set(id)
     return safe and 0 < len(id.encode()) <= MAX_NAME_BYTES
 
 
 def image_path(folder: str | Path, id: str) -> Path:
-    """Where the RGB image lies in a folder like `data/prepared`."""
+    """Path of the RGB image in a folder such as `data/prepared`."""
     return Path(folder) / "images" / f"{id}.png"
 
 
 def label_path(folder: str | Path, id: str) -> Path:
-    """Where the label map lies in a folder like `data/prepared` or `data/predictions`."""
+    """Path of the label map in a folder such as `data/prepared` or `data/predictions`."""
     return Path(folder) / "labels" / f"{id}.tif"
 
 
 def score_path(folder: str | Path, id: str) -> Path:
-    """Where the score map lies in a folder like `data/predictions`."""
+    """Path of the score map in a folder such as `data/predictions`."""
     return Path(folder) / "scores" / f"{id}.png"
 
 
@@ -145,7 +153,7 @@ def _check_unique(ids: Iterable[str], path: str | Path) -> None:
         raise InputError("an id stands twice in a table", file=path, got=", ".join(twice[:3]), fix=REMAKE)
 
 
-# what a column holds: how its text is read, which values are right, and how that is said
+# for each column: how its text is parsed, which values are valid, and what an error says is expected
 TYPES: dict[str, tuple[Callable[[str], Any], Callable[[Any], bool], str]] = {
     "id": (str, is_name, "a name"),
     "height": (int, lambda value: 0 < value < MAX_COUNT, "a number of pixels"),

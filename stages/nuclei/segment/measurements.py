@@ -29,6 +29,12 @@ def columns(channels: int) -> list[str]:
     return ["label", *SHAPE, *(f"{name}_ch{channel}" for channel in range(1, channels + 1) for name in INTENSITY)]
 
 
+def channels_of(stored: NDArray[Any]) -> NDArray[Any]:
+    """(H, W, C) from (H, W) or (H, W, C), with C = 1 if all channels are equal, as of a gray image saved as RGB."""
+    values = stored.reshape(*stored.shape[:2], -1)
+    return values[..., :1] if (values == values[..., :1]).all() else values
+
+
 def measure(labels: NDArray[np.integer], values: NDArray[Any]) -> dict[str, Column]:
     """Measure every nucleus.
 
