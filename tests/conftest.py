@@ -141,6 +141,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up run after `plot` and `page`; a test that changes it works on a copy."""
+    import made_up
+    from committed import run_here
+
+    folder = made_up.finished_run(tmp_path_factory.mktemp("report"), images=24, side_px=64)
+    for script in ("plot", "page"):
+        done = run_here(script, folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
 def workspace(trained: Path, tmp_path: Path) -> Path:
     """A copy of `trained` that a test may change."""
