@@ -326,7 +326,7 @@ def test_labels_of_a_palette_image_are_its_indices() -> None:
     ("data", "problem"),
     [
         (tiff(np.array([[0.0, 0.5]], np.float32)), "fractions"),
-        (tiff(np.array([[0.0, np.nan]], np.float32)), "fractions"),
+        (tiff(np.array([[0.0, np.nan]], np.float32)), "NaN"),
         (tiff(np.array([[0, -1]], np.int16)), "out of range"),
         (tiff(np.array([[0, 2**32]], np.int64)), "out of range"),
         (encoded(RGB), "in colour"),

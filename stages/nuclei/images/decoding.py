@@ -46,7 +46,7 @@ def decoded(data: bytes, name: str, max_px: int) -> Pixels:
     except InputError:
         raise
     except Exception as error:  # decoders raise almost any exception on damaged files
-        raise InputError("an image can not be decoded: it is damaged", file=name, got=error) from None
+        raise InputError("an image can not be decoded: it is damaged", file=name, got=str(error)) from None
 
 
 def _decoded(data: bytes, name: str, max_px: int) -> Pixels:
@@ -123,7 +123,7 @@ def _decoded_jpeg(data: bytes, name: str, max_px: int) -> Pixels:
         if "cannot handle" not in str(error):
             raise
         fix = "save it as TIFF or PNG"
-        raise InputError("a JPEG is of a kind that is not supported", file=name, got=error, fix=fix) from None
+        raise InputError("a JPEG is of a kind that is not supported", file=name, got=str(error), fix=fix) from None
     with image:
         return _loaded(image, name, max_px, _exif_orientation(image.info.get("exif", b"")), lossy=True)
 

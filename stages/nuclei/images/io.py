@@ -32,10 +32,12 @@ class ImageFile:
 
     Attributes:
         rgb: (H, W, 3) uint8.
+        stored: (H, W) or (H, W, 3), the values that the file stores, without alpha and with a palette applied.
         missing_px: pixels with a value that is not finite (NaN, infinity), which became 0.
     """
 
     rgb: NDArray[np.uint8]
+    stored: NDArray[Any]
     missing_px: int
 
 
@@ -61,18 +63,17 @@ def read_image(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) ->
     """
     data, name = _bytes(source, name)
     pixels = decoded(data, name, max_px)
-    values, missing_px = pixels.values, 0
-    if pixels.palette is not None:
-        values = pixels.palette[values]
-    elif values.dtype != np.uint8:
+    stored = pixels.values if pixels.palette is None else pixels.palette[pixels.values]
+    values, missing_px = stored, 0
+    if values.dtype != np.uint8:
         values, missing_px = to_eight_bit(values, name)
-    elif pixels.bits < 8:
+    elif pixels.bits < 8 and pixels.palette is None:
         values = np.rint(np.arange(256) * (255 / (2**pixels.bits - 1))).astype(np.uint8)[values]
     if pixels.white_is_zero:
         values = 255 - values
     if values.ndim == 2:
         values = np.repeat(values[:, :, None], 3, axis=2)
-    return ImageFile(np.ascontiguousarray(values), missing_px)
+    return ImageFile(np.ascontiguousarray(values), stored, missing_px)
 
 
 def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint16 | np.uint32]:
@@ -171,13 +172,19 @@ def write_scores(path: Path, scores: NDArray[np.uint16]) -> None:
     _write_png(path, scores)
 
 
-def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
-    """Write a label map (H, W) as TIFF, uint16, or uint32 where a label is above 65,535; bytes are reproducible."""
+def write_labels(path: Path, labels: NDArray[np.integer], *, software: str | None = None) -> None:
+    """Write a label map (H, W) as TIFF, uint16, or uint32 where a label is above 65,535; bytes are reproducible.
+
+    Args:
+        path: of the file.
+        labels: 0 = background.
+        software: ASCII text of the Software tag; there is no such tag if None.
+    """
     kind = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
     # compressed here: what imagecodecs makes of the same pixels differs between its versions, and so would DVC's hashes
     strip = zlib.compress(labels.astype(np.dtype(kind).newbyteorder("<")).tobytes(), 6)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        # no software tag and no date; one strip, since the maps are small
+        # no date; one strip, since the maps are small
         tifffile.imwrite(
             file,
             iter([strip]),
@@ -187,7 +194,7 @@ def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
             compression="zlib",
             rowsperstrip=len(labels),
             metadata=None,
-            software=False,
+            software=software or False,
             byteorder="<",
         )
 
@@ -219,6 +226,9 @@ def _one_channel(source: Path | bytes, name: str, max_px: int, what: str) -> tup
     values, palette = pixels.values, pixels.palette
     if palette is not None and len(palette) < 256 and (palette == palette[:, :1]).all():
         values = palette[:, 0][values]
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        fix = "give pixels without a value the background's, 0"
+        raise InputError(f"{what} holds NaN or infinity", file=name, got=_kind(values), expected="numbers", fix=fix)
     if values.ndim == 3:
         if (values != values[:, :, :1]).any():
             fix = "save one integer for each pixel, not a colour"
@@ -234,6 +244,8 @@ def _bytes(source: Path | bytes, name: str) -> tuple[bytes, str]:
         return source.read_bytes(), name or str(source)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise InputError("an image file is missing", file=name or source) from None
+    except PermissionError:
+        raise InputError("an image file may not be read", file=name or source, fix="check its permissions") from None
 
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
@@ -247,7 +259,7 @@ def _write_png(path: Path, pixels: NDArray[Any]) -> None:
 
 
 def _whole(values: NDArray[Any]) -> bool:
-    return bool(np.isfinite(values).all() and (values == np.floor(values)).all())
+    return bool((values == np.floor(values)).all())
 
 
 def _kind(array: NDArray[Any]) -> str:

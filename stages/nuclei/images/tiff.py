@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TIFF, TiffFile
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, TIFF, TiffFile
 
 from nuclei.base.errors import InputError
 from nuclei.images.pixels import ORIENTATION, Pixels, check_size, upright, without_alpha
@@ -27,6 +27,7 @@ SAMPLES = dict.fromkeys((*GRAY, PHOTOMETRIC.PALETTE), 1) | {
     PHOTOMETRIC.SEPARATED: 4,
 }
 JPEGS = (COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_LOSSY)
+JPEG_2000 = (COMPRESSION.JPEG2000, COMPRESSION.JPEG_2000_LOSSY, COMPRESSION.APERIO_JP2000_RGB)
 UNSUPPORTED = (COMPRESSION.OJPEG, COMPRESSION.APERIO_JP2000_YCBC)  # decoded in part, or to YCbCr
 FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
@@ -47,8 +48,12 @@ def decoded_tiff(data: bytes, name: str, max_px: int) -> Pixels:
     with TiffFile(io.BytesIO(data), _multifile=False) as file:
         page = _only_page(file, name)
         check_size(page.imagelength, page.imagewidth, name, max_px)
-        colours = _check_kind(page, name)
+        colours, photometric = _check_kind(page, name), page.photometric
         _check_segments(page, max_px)
+        if page.compression in JPEGS and page.planarconfig == PLANARCONFIG.SEPARATE:
+            page.photometric = (
+                PHOTOMETRIC.MINISBLACK
+            )  # what each plane is: tifffile fails to decode it as a third of RGB
         try:
             values = page.asarray()
         except NotImplementedError as error:
@@ -57,13 +62,13 @@ def decoded_tiff(data: bytes, name: str, max_px: int) -> Pixels:
             values = np.moveaxis(values, 0, -1)
         bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
         orientation = page.tags.valueof(ORIENTATION)
-        white_is_zero = page.photometric == PHOTOMETRIC.MINISWHITE
+        white_is_zero = photometric == PHOTOMETRIC.MINISWHITE
         if white_is_zero and page.compression in FAX:  # in fax coding 0 is white whatever the image means
             values, white_is_zero = ~values, False
-        palette = (page.colormap >> 8).astype(np.uint8).T if page.photometric == PHOTOMETRIC.PALETTE else None
+        palette = (page.colormap >> 8).astype(np.uint8).T if photometric == PHOTOMETRIC.PALETTE else None
         if page.samplesperpixel > colours:
             values = without_alpha(values, name)
-        if page.photometric == PHOTOMETRIC.SEPARATED:
+        if photometric == PHOTOMETRIC.SEPARATED:
             values = np.asarray(Image.fromarray(np.ascontiguousarray(values), "CMYK").convert("RGB"))
     values = values.astype(np.uint8) if values.dtype == np.bool_ else values
     return Pixels(upright(values, orientation), bits, palette, white_is_zero, page.compression in JPEGS)
@@ -92,10 +97,13 @@ def _check_kind(page: Any, name: str) -> int:
         raise _not_supported(f"colours stored as {getattr(page.photometric, 'name', page.photometric)}", name)
     if page.compression not in TIFF.DECOMPRESSORS or page.compression in UNSUPPORTED:
         raise _not_supported(f"compression {getattr(page.compression, 'name', page.compression)}", name)
+    if page.compression in JPEG_2000 and page.bitspersample > 16:  # OpenJPEG returns other values
+        raise _not_supported(f"JPEG 2000 compression of {page.bitspersample} bits", name)
     if page.dtype is None or page.dtype.kind not in "buif":
         raise _not_supported(f"values of {page.bitspersample} bits, sample format {page.sampleformat}", name)
-    if page.photometric == PHOTOMETRIC.YCBCR and page.compression not in JPEGS:
-        raise _not_supported("YCbCr colours without JPEG compression", name)
+    contiguous_jpeg = page.compression in JPEGS and page.planarconfig == PLANARCONFIG.CONTIG
+    if page.photometric == PHOTOMETRIC.YCBCR and not contiguous_jpeg:
+        raise _not_supported("YCbCr colours other than in contiguous JPEG", name)
     if page.photometric == PHOTOMETRIC.SEPARATED and page.dtype != np.uint8:
         raise _not_supported(f"CMYK colours of {page.dtype}", name)
     colours, samples = SAMPLES[page.photometric], page.samplesperpixel
