@@ -125,6 +125,8 @@ def test_values_that_are_not_finite_do_not_count() -> None:
     np.testing.assert_array_equal(measured["intensity_sum_ch1"], [3, np.nan])
     assert measured["background_median_ch1"].tolist() == [5, 5]
     assert measured["area_px"].tolist() == [2, 1]
+    nothing = measure(labels, np.full((1, 5, 1), np.nan))
+    assert np.isnan([nothing[name] for name in columns(1) if name.startswith("intensity")]).all()
 
 
 def test_an_image_without_nuclei_has_empty_columns() -> None:
