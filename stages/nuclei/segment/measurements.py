@@ -83,19 +83,20 @@ def _nearest(centroids: Column) -> Column:
 
 def _intensities(present: Column, labels: NDArray[np.integer], channel: NDArray[Any]) -> list[Column]:
     """The columns `INTENSITY` of one channel (H, W) for the labels `present`."""
-    if not len(present):
-        return [np.zeros(0)] * len(INTENSITY)
     finite = np.isfinite(channel)
-    counted = np.where(finite, labels, 0)
-    low, high, _, _ = ndimage.extrema(channel, counted, present)
-    with np.errstate(invalid="ignore"):  # a nucleus without a finite value has no mean: NaN
-        mean = ndimage.mean(channel, counted, present)
-        std = ndimage.standard_deviation(channel, counted, present)
-    sums = ndimage.sum_labels(channel, counted, present)
     background = channel[finite & (labels == 0)]
-    median = np.median(background) if background.size else np.nan
+    median = np.full(len(present), np.median(background) if background.size else np.nan)
+    counted = finite & (labels > 0)
+    owners, values = labels[counted], channel[counted]
+    if not len(owners):
+        return [*([np.full(len(present), np.nan)] * 5), median]
+    low, high, _, _ = ndimage.extrema(values, owners, present)
+    with np.errstate(invalid="ignore"):  # a nucleus without a finite value has no mean: NaN
+        mean = ndimage.mean(values, owners, present)
+        std = ndimage.standard_deviation(values, owners, present)
+    sums = ndimage.sum_labels(values, owners, present)
     if channel.dtype.kind in "iu":
         sums = sums.astype(np.int64)
     else:
         low, high, sums = (np.where(np.isnan(mean), np.nan, column) for column in (low, high, sums))
-    return [mean, std, low, high, sums, np.full(len(present), median)]
+    return [mean, std, low, high, sums, median]
