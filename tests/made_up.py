@@ -162,8 +162,9 @@ def reports(folder: Path) -> None:
                 "part": p, "grouping": g, "stratum": n, "images": 4, "groups": 3, "nuclei": 120,
                 "map_undefined": {"modality": 1, "size": 0}.get(g, ""),
                 **{
-                    f"{name}{bound}": "" if g == "nucleus size" and "recall" not in name else 0.81 + 0.02 * step
+                    f"{name}{bound}": "" if g == "nucleus size" and "recall" not in name else value + 0.02 * step
                     for name in STRATUM_SCORES
+                    for value in (2.5 if name in ("splits", "merges") else 0.81,)
                     for step, bound in ((0, ""), (-1, "_low"), (1, "_high"))
                 },
             }
