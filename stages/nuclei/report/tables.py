@@ -30,7 +30,7 @@ COLUMNS = {
     "calibration": "part low high mean_score fraction_positive pixels",
     "by_stratum": "part grouping stratum images groups map_undefined nuclei dice iou map ap50 pq recall50 recall75 "
     "splits merges",
-    "history": "epoch train_loss val_loss val_dice val_iou learning_rate",
+    "history": "epoch train_loss train_instance_loss val_loss val_dice_true_scale val_iou_true_scale learning_rate",
     "search": "foreground saddle_ratio min_area_px map",
 }
 
