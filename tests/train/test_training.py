@@ -27,6 +27,7 @@ from nuclei.scores.metrics import pixel_counts
 from nuclei.train import checkpoint
 from nuclei.train.checkpoint import KEPT, Checkpoint, key
 from nuclei.train.crops import Crops
+from nuclei.train.losses import DiceBCELoss, instance_loss
 from nuclei.train.training import Training
 from train import PREPARED, SPLIT, first_settings, inputs, make_fabric
 
@@ -187,7 +188,7 @@ def training_of(folder: Path, **train: object) -> tuple[Training, list[Record]]:
 def test_training_learns_to_find_discs_in_either_precision(precision: str, tmp_path: Path) -> None:
     training, validation = training_of(tmp_path, precision=precision, learning_rate=0.003, crops_per_image=15)
     training.fit(validation, log=lambda row: None)
-    assert max(row["val_dice"] for row in training.history) > 0.8  # calling every pixel a nucleus scores 0.2
+    assert max(row["val_dice_true_scale"] for row in training.history) > 0.8  # calling every pixel a nucleus scores 0.2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="16-mixed trains on a GPU only")
@@ -196,7 +197,7 @@ def test_training_learns_to_find_discs_in_16_mixed(tmp_path: Path) -> None:
         tmp_path, precision="16-mixed", device="cuda", learning_rate=0.003, crops_per_image=15
     )
     training.fit(validation, log=lambda row: None)
-    assert max(row["val_dice"] for row in training.history) > 0.8
+    assert max(row["val_dice_true_scale"] for row in training.history) > 0.8
 
 
 def test_16_mixed_on_a_cpu_is_refused_instead_of_training_in_another_precision(tmp_path: Path) -> None:
@@ -213,13 +214,25 @@ def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_last(
 
     def scored(segmenter: Segmenter, *_: object) -> dict[str, float]:
         weights.append({name: value.clone() for name, value in segmenter.net.state_dict().items()})
-        return {"val_loss": 1.0, "val_dice": next(scores), "val_iou": 0.5}
+        return {"val_loss": 1.0, "val_dice_true_scale": next(scores), "val_iou_true_scale": 0.5}
 
     monkeypatch.setattr("nuclei.train.training.validate", scored)
     kept = training.fit(validation, log=lambda row: None).net.state_dict()
     assert [all(torch.equal(kept[name], value) for name, value in each.items()) for each in weights] == [
         epoch == best for epoch in range(len(dices))
     ]
+
+
+@pytest.mark.parametrize("target", ["distance", "none"])
+def test_a_step_returns_the_loss_of_the_foreground_and_that_of_the_instance_target(target: str, tmp_path: Path) -> None:
+    training, _ = training_of(tmp_path, encoder_name=SMALLEST, crops_per_image=1, instance_target=target)
+    image, foreground, maps, weight = batch = next(training.batches(first=0))
+    with torch.no_grad():
+        logits, predicted = training.net(image)
+        expected = float(DiceBCELoss(training.train.dice_weight)(logits, foreground))
+        second = 0.0 if training.target is None else float(instance_loss(training.target, predicted, maps, weight))
+    assert training.step(batch, 1) == pytest.approx((expected, training.train.instance_weight * second), rel=1e-4)
+    assert (second > 0) == (target != "none")
 
 
 def test_the_model_scores_on_val_what_the_history_says_of_its_epoch(trained: Path) -> None:
@@ -233,7 +246,7 @@ def test_the_model_scores_on_val_what_the_history_says_of_its_epoch(trained: Pat
         ).dice
         for record in read_part(prepared, trained / "data/split.csv", "val")
     ]
-    assert sum(dices) / len(dices) == pytest.approx(history["val_dice"].max(), abs=1e-6)
+    assert sum(dices) / len(dices) == pytest.approx(history["val_dice_true_scale"].max(), abs=1e-6)
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_advice_and_overwrites_nothing(workspace: Path) -> None:

@@ -33,7 +33,10 @@ from nuclei.train.crops import Crops
 from nuclei.train.losses import DiceBCELoss, instance_loss
 
 Row = dict[str, float]
-HISTORY_COLUMNS = ["epoch", "train_loss", "val_loss", "val_dice", "val_iou", "learning_rate"]
+HISTORY_COLUMNS = [
+    *("epoch", "train_loss", "train_instance_loss"),  # of the second head, which neither of the other losses includes
+    *("val_loss", "val_dice_true_scale", "val_iou_true_scale", "learning_rate"),  # see `validate`
+]
 
 
 class Training:
@@ -89,9 +92,11 @@ class Training:
                     unit="step",
                 )
             ]
+            of_foreground, of_instances = np.mean(losses, axis=0).tolist()
             row = {
                 "epoch": epoch,
-                "train_loss": float(np.mean(losses)),
+                "train_loss": of_foreground,
+                "train_instance_loss": of_instances,
                 **validate(self._segmenter(replace(self.settings, flips=False)), validation, self),
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
@@ -102,8 +107,10 @@ class Training:
         self.average.module.load_state_dict(self.best)
         return self._segmenter(self.settings)
 
-    def step(self, batch: Sequence[Tensor], epoch: int) -> float:
-        """Update the weights with one batch of `batches` and return its loss.
+    def step(self, batch: Sequence[Tensor], epoch: int) -> tuple[float, float]:
+        """Update the weights with one batch of `batches` and return its two losses, whose sum is minimised.
+
+        The second, of the instance target, is weighted by train.instance_weight; 0 without a second head.
 
         Raises:
             InputError: the loss or its gradient is not finite; `epoch` is named in the message.
@@ -112,11 +119,13 @@ class Training:
         image = image.contiguous(memory_format=torch.channels_last)
         logits, predicted = self.net(image)
         loss = self.loss(logits, foreground)
+        losses = [loss, torch.zeros_like(loss)]
         if self.target is not None:
-            loss = loss + self.train.instance_weight * instance_loss(self.target, predicted, maps, weight)
-        value = float(loss.detach())
+            losses[1] = self.train.instance_weight * instance_loss(self.target, predicted, maps, weight)
+            loss = losses[0] + losses[1]
+        of_foreground, of_instances = torch.stack(losses).detach().tolist()
         where = f"epoch {epoch}, step {self.schedule.last_epoch + 1}"
-        self._check(value, f"the loss is no longer finite: {where}")
+        self._check(of_foreground + of_instances, f"the loss is no longer finite: {where}")
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
             self.net, self.optimizer, max_norm=self.train.gradient_clip, error_if_nonfinite=False
@@ -127,7 +136,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         self.average.update_parameters(self.net.module)
-        return value
+        return of_foreground, of_instances
 
     def batches(self, first: int) -> Iterator[Sequence[Tensor]]:
         """All batches from epoch `first`, counted from 0, to the last; none holds crops of two epochs."""
@@ -163,7 +172,9 @@ class Training:
 
     def _keep(self, row: Row) -> None:
         """Add an epoch to the history, keep its weights if they are the best so far, and write the checkpoint."""
-        if row["val_dice"] >= max((earlier["val_dice"] for earlier in self.history), default=-1.0):
+        if row["val_dice_true_scale"] >= max(
+            (earlier["val_dice_true_scale"] for earlier in self.history), default=-1.0
+        ):
             self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.history.append(row)
         self.checkpoint.save(
@@ -209,8 +220,8 @@ def validate(segmenter: Segmenter, records: Sequence[Record], training: Training
     segmenter.net.train()
     return {
         "val_loss": float(np.mean(losses)),
-        "val_dice": float(np.nanmean(dices)),
-        "val_iou": float(np.nanmean(ious)),
+        "val_dice_true_scale": float(np.nanmean(dices)),
+        "val_iou_true_scale": float(np.nanmean(ious)),
     }
 
 
@@ -263,5 +274,5 @@ def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
 def _line(row: Row, epochs: int, seconds: float) -> str:
     return (
         f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  "
-        f"val Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}  {seconds:.1f} s"
+        f"val Dice {row['val_dice_true_scale']:.4f}  IoU {row['val_iou_true_scale']:.4f}  {seconds:.1f} s"
     )
