@@ -1,0 +1,234 @@
+"""The model card: what a model was trained on and how, how well it does, and what it is not for.
+
+The card says nothing that differs between two runs which are equal to the last bit, such as when they ran, so that two
+such runs write the same card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from nuclei.base import files
+from nuclei.base.citation import Citation
+from nuclei.base.errors import InputError
+from nuclei.evaluate import aggregate
+from nuclei.evaluate.bootstrap import intervals
+from nuclei.images.records import MODALITIES, PARTS, REMAKE, read_index
+from nuclei.network.segmenter import HEAD_WEIGHTS, SETTINGS, WEIGHTS, Settings
+from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM
+
+NAME = "MODEL.md"
+METRICS = {"dice": "Dice", "iou": "IoU", "map": "mAP", "ap50": "AP50", "pq": "PQ"}
+FEW_IMAGES = 20  # a modality with fewer training images is named as one that the model has hardly seen
+SOURCES = {
+    "sample": "the built-in sample: synthetic images drawn by this pipeline",
+    "bbbc038": "stage1_train of the 2018 Data Science Bowl, image set BBBC038 of the Broad Institute (CC0 1.0)",
+    "kaggle": "stage1_train of the 2018 Data Science Bowl, from Kaggle (CC0 1.0)",
+    "path": "the user's own data",
+}
+CORRECTED = {  # archives that are known by their hash
+    "9621d6d0ccc22e02ec4b44e443d09282d64ba6bec3079cd9c64e37f2d2e5bf2a": "stage1_train of the 2018 Data Science Bowl "
+    "with the community's corrections of the annotations (`kaggle-dsbowl-2018-dataset-fixes`, CC0 1.0)",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the split: its name, and how much of everything is in it."""
+
+    name: str
+    images: int
+    groups: int
+    nuclei: int
+    modalities: Mapping[str, int]  # images of each of MODALITIES
+
+
+@dataclass(frozen=True)
+class Score:
+    """The scores of some images of one part.
+
+    Attributes:
+        part, stratum: `test` and `all`, or a modality.
+        images, groups: how many.
+        metrics: for each of METRICS its value and the low and high end of its 95 % interval, NaN where there is none.
+    """
+
+    part: str
+    stratum: str
+    images: int
+    groups: int
+    metrics: Mapping[str, tuple[float, float, float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a workspace of the pipeline knows of the model that was trained in it.
+
+    Attributes:
+        recipe: the parameters that it was trained with, by their dotted names.
+        data: what it was trained on, in words.
+        synthetic: whether that was the built-in sample.
+        parts: of the split.
+        scores: of val and test, over all images and by modality.
+        machine: what reports/run.js says of the training, None where that is not of this model.
+    """
+
+    recipe: Mapping[str, Any]
+    data: str
+    synthetic: bool
+    parts: list[Part]
+    scores: list[Score]
+    machine: Mapping[str, Any] | None
+
+
+def write(path: Path, model: Path, settings: Settings, citation: Citation, run: Run | None) -> None:
+    """Write the card of the model in the folder `model`; `run` is None where nothing is known of its training."""
+    path_loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=path_loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters["score"] = _score
+    template = environment.get_template("card.md.j2")
+    names = [WEIGHTS, HEAD_WEIGHTS, SETTINGS]
+    text = template.render(
+        citation=citation,
+        settings=settings,
+        run=run,
+        hashes={name: sha256(model / name) for name in names if (model / name).exists()},
+        metrics=METRICS,
+        modalities=MODALITIES,
+        rescaled=None if settings.diameter_px is None else _rescaled(settings.diameter_px),
+        rare=[] if run is None else _rare(run.parts),
+    )
+    files.write_text(path, text)
+
+
+def read_run(
+    workspace: Path,
+    weights_sha256: str,
+    *,
+    recipe: Mapping[str, Any],
+    parts: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> Run:
+    """Gather what the workspace in which a model was trained knows of it.
+
+    Args:
+        workspace: with data/ and reports/ as the stages up to evaluate leave them.
+        weights_sha256: of the model's U-Net.
+        recipe: the parameters, nested as in params.yaml.
+        parts: that were scored.
+        resamples, seed: of the bootstrap, as in the stage evaluate: the intervals are the same then.
+
+    Raises:
+        InputError: a file is missing or is not what the pipeline writes.
+    """
+    source_path = workspace / "data/source.json"
+    source = files.read_json(source_path, REMAKE)
+    if not isinstance(source, dict) or source.get("kind") not in SOURCES:
+        raise InputError("the data source is unknown", file=source_path, got=source, expected=list(SOURCES), fix=REMAKE)
+    return Run(
+        recipe=_leaves(recipe),
+        data=_described(source),
+        synthetic=source["kind"] == "sample",
+        parts=_parts(workspace),
+        scores=_scores(workspace / "reports/per_image.csv", parts, resamples=resamples, seed=seed),
+        machine=_machine(workspace / "reports/run.js", weights_sha256),
+    )
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _described(source: Mapping[str, Any]) -> str:
+    archive = source.get("stage1_train.zip", {}).get("sha256", "")
+    if archive in CORRECTED:
+        return f"{CORRECTED[archive]}, SHA-256 `{archive}`"
+    return SOURCES[source["kind"]] + (f", SHA-256 `{archive}`" if archive else "")
+
+
+def _parts(workspace: Path) -> list[Part]:
+    records = {record.id: record for record in read_index(workspace / "data/prepared")}
+    rows = files.read_rows(workspace / "data/split.csv", ["id", "part", "group"], REMAKE)
+    found = []
+    for part in PARTS:
+        members = [row for row in rows if row["part"] == part and row["id"] in records]
+        looks = Counter(records[row["id"]].modality for row in members)
+        nuclei = sum(records[row["id"]].nuclei for row in members)
+        groups = len({row["group"] for row in members})
+        found.append(Part(part, len(members), groups, nuclei, {name: looks[name] for name in MODALITIES}))
+    return found
+
+
+def _scores(table: Path, parts: Sequence[str], *, resamples: int, seed: int) -> list[Score]:
+    """The scores of each part and modality; those of all images have the intervals of metrics_ci.json."""
+    rows = files.read_rows(table, ["part", "modality", "group"], REMAKE)
+    _, columns = aggregate.numbers(table.read_text(encoding="utf-8"), str(table))
+    part, modality, group = (np.array([row[name] for row in rows]) for name in ("part", "modality", "group"))
+    found = []
+    for name in parts:
+        for stratum in ("all", *MODALITIES):
+            where = (part == name) & ((modality == stratum) | (stratum == "all"))
+            if not where.any():
+                continue
+            chosen = aggregate.chosen(columns, where)
+            members = np.unique(group[where], return_inverse=True)[1]
+            values = aggregate.metrics(chosen)
+            between = intervals(
+                lambda weights, chosen=chosen: aggregate.metrics(chosen, weights),
+                members,
+                resamples=resamples,
+                seed=seed,
+                undefined=aggregate.undefined(chosen),
+            )
+            metrics = {metric: (float(values[metric]), *between[metric]) for metric in METRICS}
+            found.append(Score(name, stratum, int(where.sum()), int(members.max()) + 1, metrics))
+    return found
+
+
+def _machine(path: Path, weights_sha256: str) -> dict[str, Any] | None:
+    """The facts of a training that reports/run.js holds: one JSON object, assigned to a variable."""
+    if not path.exists():
+        return None
+    text = path.read_text(encoding="utf-8")
+    try:
+        facts = json.loads(text[text.index("{") : text.rindex("}") + 1])
+        return facts if facts["weights_sha256"] == weights_sha256 else None
+    except (ValueError, KeyError) as error:
+        raise InputError("the facts of the training can not be read", file=path, got=error, fix=REMAKE) from None
+
+
+def _rescaled(diameter_px: float) -> tuple[int, int]:
+    """The smallest and the largest diameter that are rescaled to `diameter_px` in full, in pixels."""
+    return round(diameter_px / LARGEST_ZOOM), round(diameter_px / SMALLEST_ZOOM)
+
+
+def _rare(parts: list[Part]) -> list[tuple[str, int]]:
+    training = parts[PARTS.index("train")].modalities
+    return [(name, training[name]) for name in MODALITIES if training[name] < FEW_IMAGES]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
+
+
+def _score(values: tuple[float, float, float]) -> str:
+    value, low, high = values
+    if not np.isfinite(value):
+        return ""
+    return f"{value:.3f}" + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
