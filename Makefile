@@ -30,8 +30,9 @@ setup-tests: .venv/tests
 	$(PIP) -r tests/requirements.txt
 	touch $@
 
+# Two processes with one thread each: most of the time goes to imports and to single-threaded stages.
 test: setup-tests
-	$(RUN) python -m pytest
+	$(RUN) OMP_NUM_THREADS=1 python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 verify: setup
 	$(RUN) python tests/verify.py

@@ -1,4 +1,4 @@
-"""Tabulate and draw what each change of a recipe is worth: python stages/ablation.py RECIPE EXPERIMENT... -o FOLDER
+"""Tabulate and draw an ablation of a recipe: python stages/ablation.py RECIPE EXPERIMENT... -o FOLDER
 
 Reads:  reports/metrics.json, reports/per_image.csv and params.yaml of each; no data, no DVC cache, no network
 Writes: FOLDER/ablation.csv and FOLDER/ablation.png
@@ -13,7 +13,7 @@ from nuclei.base import files
 from nuclei.base.errors import run
 from nuclei.experiments import ablation
 from nuclei.experiments.revisions import read_revision
-from nuclei.report.figures import render
+from nuclei.report.drawing import render
 
 
 def main() -> None:
@@ -25,15 +25,15 @@ def main() -> None:
     files.write_rows(table, ablation.COLUMNS, rows)
     with files.replacing(drawing) as temporary:
         temporary.write_bytes(picture.png)
-    print(f"wrote {table} and {drawing}: {len(experiments)} experiments against {recipe.name}")
+    print(f"wrote {table} and {drawing}: {len(experiments)} experiments compared with {recipe.name}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recipe", help="DVC experiment, branch, tag or commit that the others are set against")
-    parser.add_argument("experiments", nargs="+", metavar="experiment", help="the same, each with a change")
+    parser.add_argument("recipe", help="DVC experiment, branch, tag or commit to compare with")
+    parser.add_argument("experiments", nargs="+", metavar="experiment", help="the same, each with one change")
     parser.add_argument("-o", "--output", type=Path, default=Path("reports"), help="an existing folder (reports)")
-    parser.add_argument("--part", choices=["val", "test"], default="val", help="whose images to compare on (val)")
+    parser.add_argument("--part", choices=["val", "test"], default="val", help="the images to compare on (val)")
     parser.add_argument("--dpi", type=int, default=120, help="resolution of the drawing (120)")
     return parser.parse_args()
 

@@ -13,9 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from nuclei.base.errors import run
-from nuclei.experiments.comparison import compare, document, judged_worse
+from nuclei.experiments.comparison import compare, judged_worse
 from nuclei.experiments.documents import as_html, as_markdown, as_text
 from nuclei.experiments.revisions import read_revision, read_working_tree
+from nuclei.experiments.summary import document
 
 
 def main() -> None:
@@ -39,7 +40,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("base", help="branch, tag, commit or DVC experiment to compare with")
-    parser.add_argument("head", nargs="?", help="the same, to be compared; the working tree if left out")
+    parser.add_argument("head", nargs="?", help="the same, to be compared; default: the working tree")
     formats = parser.add_mutually_exclusive_group()
     for name, what in {"md": "Markdown", "json": "JSON", "html": "a page of HTML"}.items():
         formats.add_argument(f"--{name}", action="store_const", const=name, dest="format", help=f"print {what}")

@@ -4,7 +4,8 @@ Reads:      data/source.json, and what `data` points to: nothing, the network, o
 Writes:     data/raw/stage1_train.zip and, where there are images without masks, data/raw/stage1_test.zip
 Parameters: data, seed, fetch
 
-Downloads lie in data/.download until all of them are whole, so that an interrupted run goes on where it was.
+Downloads from BBBC038 stay in data/.download until all are complete, so that the next run need not repeat them.
+Those from Kaggle stay in kagglehub's cache.
 """
 
 from __future__ import annotations
@@ -45,17 +46,14 @@ def sample(raw: Path, source: dict[str, Any], params: Params) -> None:
 
 def bbbc038(raw: Path, source: dict[str, Any], params: Params) -> None:
     """Download the Broad Institute's public archives."""
-    from nuclei.fetch.download import BY_HAND, discard, download
+    from nuclei.fetch.download import BY_HAND, download
 
-    for url in source["urls"]:
+    settings = params.fetch
+    for wanted in source["archives"]:
+        url, sha256 = wanted["url"], wanted["sha256"]
         archive = SCRATCH / Path(url).name
-        download(url, archive, timeout_s=params.fetch.timeout_s, retries=params.fetch.retries)
-        try:
-            packing.check_archive(archive, read=True, origin=url, fix=f"run it again: it begins anew; {BY_HAND}")
-        except InputError:
-            discard(archive)
-            raise
-        packing.write_archive(archive, raw / archive.name)
+        download(url, archive, sha256=sha256, timeout_s=settings.timeout_s, retries=settings.retries)
+        take(archive, raw / archive.name, origin=url, fix=f"run it again: it is downloaded anew; {BY_HAND}")
 
 
 def kaggle(raw: Path, source: dict[str, Any], params: Params) -> None:
@@ -63,13 +61,18 @@ def kaggle(raw: Path, source: dict[str, Any], params: Params) -> None:
     from nuclei.fetch.competition import BBBC038, download_competition_file
 
     for name in (sources.TRAIN, sources.TEST):
-        archive = download_competition_file(source["competition"], name, SCRATCH / "kaggle")
-        try:
-            packing.check_archive(archive, read=True, fix=f"run it again: it begins anew; {BBBC038}")
-        except InputError:
-            remove(archive)
-            raise
-        packing.write_archive(archive, raw / name)
+        archive = download_competition_file(source["competition"], name)
+        take(archive, raw / name, origin=archive, fix=f"run it again: it is downloaded anew; {BBBC038}")
+
+
+def take(archive: Path, target: Path, *, origin: str | Path, fix: str) -> None:
+    """Check a downloaded archive and copy it to `target`; remove a damaged one, which the next run would reuse."""
+    try:
+        packing.check_archive(archive, read=True, origin=origin, fix=fix)
+    except InputError:
+        remove(archive)
+        raise
+    packing.write_archive(archive, target)
 
 
 def path(raw: Path, source: dict[str, Any], params: Params) -> None:

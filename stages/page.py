@@ -1,12 +1,12 @@
-"""Write one self-contained page that holds the numbers, the figures and the images worth looking at.
+"""Write one self-contained page of the scores, the figures and the worst, median and best images.
 
 Reads:      reports/*.json, reports/*.csv, reports/figures, data/prepared, data/predictions, data/split.csv,
             data/source.json, requirements.in, requirements.txt
 Writes:     reports/index.html
-Parameters: plot; the others are shown
+Parameters: plot; all others, because the page lists them
 
-It is a stage of its own because DVC takes a page of HTML for no plot, and what is in git but neither a metric nor a
-plot keeps its stage out of the run cache: `plot`, which draws for longer, stays in it.
+It is a stage of its own because of DVC's run cache: an output that git tracks keeps its stage out of the cache unless
+it is a metric or a plot, and DVC does not accept HTML as a plot. `plot`, which takes longer, stays in the cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nuclei.base import files
 from nuclei.base.errors import InputError, run
 from nuclei.base.params import Params, load
 from nuclei.images.records import REMAKE, read_index
-from nuclei.report import figures, gallery, page, tables
+from nuclei.report import drawing, figures, gallery, page, tables
 
 REPORTS, PREPARED, PREDICTIONS = Path("reports"), Path("data/prepared"), Path("data/predictions")
 SPLIT, SOURCE, REQUIREMENTS = Path("data/split.csv"), Path("data/source.json"), Path("requirements.txt")
@@ -34,10 +34,10 @@ def main() -> None:
     images = gallery.reader(PREPARED, PREDICTIONS)
     sections = [
         page.Section(title, note, gallery.cases(per_image, chosen[name], images))
-        for name, (title, note) in headings(figures.NAMES[part]).items()
+        for name, (title, note) in headings(drawing.NAMES[part]).items()
     ]
     dark = list(figures.draw(reports, dpi=params.plot.dpi, dark=True))
-    light = [figures.stored(picture, FIGURES) for picture in dark]
+    light = [drawing.stored(picture, FIGURES) for picture in dark]
     files.write_text(PAGE, page.render(reports, light, dark, sections, facts))
 
 
@@ -61,7 +61,7 @@ def headings(part: str) -> dict[str, tuple[str, str]]:
     ranked = f"of the {part} images by mAP."
     return {
         "worst": ("Worst", f"The worst {ranked}"),
-        "median": ("Median", f"The middle {ranked}"),
+        "median": ("Median", f"The median {ranked}"),
         "best": ("Best", f"The best {ranked}"),
         "modalities": ("One of each modality", f"The median {part} image of each modality, by mAP."),
     }

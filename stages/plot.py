@@ -1,4 +1,4 @@
-"""Draw the figures: curves and matrices, the learning curves, and sheets of the images worth looking at.
+"""Draw the figures: scores, curves, learning curves, and sheets of the worst, median and best images.
 
 Reads:      reports/*.json, reports/*.csv, data/prepared, data/predictions
 Writes:     reports/figures

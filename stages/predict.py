@@ -17,7 +17,8 @@ from nuclei.base.progress import track
 from nuclei.images.io import read_rgb, write_labels, write_rgb
 from nuclei.images.records import image_path, label_path, read_ids
 from nuclei.network.segmenter import Segmenter
-from nuclei.pictures.overlays import Rgb, fitted, montage, overlay
+from nuclei.pictures.montages import fitted, montage
+from nuclei.pictures.overlays import Rgb, overlay
 from nuclei.segment import rle
 
 MODEL, UNLABELLED, SUBMISSION = Path("data/model"), Path("data/unlabelled"), Path("data/submission")

@@ -1,7 +1,7 @@
-"""Unpack the archives into one RGB image and one label map an image.
+"""Unpack the archives into one RGB image and one label map per image.
 
 Reads data/raw/stage1_train.zip and, where there is one, data/raw/stage1_test.zip.
-Writes data/prepared/ (images/, labels/, index.csv, annotations.csv: what was wrong with the annotations) and
+Writes data/prepared/ (images/, labels/, index.csv, annotations.csv: defects of the annotations) and
 data/unlabelled/ (images/, index.csv).
 Parameters: prepare.
 """
@@ -21,12 +21,13 @@ from nuclei.base.params import Prepare, load
 from nuclei.base.progress import track
 from nuclei.images.records import COLUMNS, UNLABELLED_COLUMNS
 from nuclei.prepare.annotations import Defect
-from nuclei.prepare.archives import Archive, Sample, samples
+from nuclei.prepare.archives import Archive
+from nuclei.prepare.layouts import Sample, samples
 from nuclei.prepare.unpacking import Prepared, Row, opened, prepare_one, tasks
 
 RAW, PREPARED, UNLABELLED = Path("data/raw"), Path("data/prepared"), Path("data/unlabelled")
-IMAGE_S, MASK_S = 0.01, 0.001  # about what one takes
-WORKER_S = 3.0  # work for which another process is worth its start
+IMAGE_S, MASK_S = 0.01, 0.001  # approximate seconds for one image and one mask
+WORKER_S = 3.0  # seconds of work that are worth starting another process for
 
 
 def main(workers: int | None = None) -> None:
@@ -70,7 +71,7 @@ def prepare_unlabelled(archive: Path, target: Path, params: Prepare, workers: in
         rows: list[Row] = []
         if archive.exists():
             index = opened(archive, params)
-            # masks would not be looked at
+            # masks are not read here
             bare = [Sample(sample.id, sample.image) for sample in samples(index.files, archive)]
             rows = [done.row for done in prepared(index, bare, folder, params, workers)]
         write_rows(folder / "index.csv", UNLABELLED_COLUMNS, rows)
@@ -80,7 +81,7 @@ def prepare_unlabelled(archive: Path, target: Path, params: Prepare, workers: in
 def prepared(
     archive: Archive, found: list[Sample], folder: Path, params: Prepare, workers: int | None
 ) -> Iterator[Prepared]:
-    """Write every sample, on all cores, and yield what is known of each, in the order of their ids."""
+    """Write every sample, on all cores, and yield the results in the order of the ids."""
     work_s = IMAGE_S * len(found) + MASK_S * sum(len(sample.masks) for sample in found)
     workers = min(workers or cores(), 1 + int(work_s / WORKER_S))
     results = ordered_map(prepare_one, tasks(archive, found, folder, params), workers=workers)
@@ -88,7 +89,7 @@ def prepared(
 
 
 def summary(rows: list[Row], defects: list[Row]) -> str:
-    """What was found, in a few lines."""
+    """The images by modality, and each kind of defect on a line of its own."""
     modalities = Counter(str(row["modality"]) for row in rows)
     kinds = ", ".join(f"{count} {modality}" for modality, count in modalities.most_common())
     lines = [f"{len(rows)} images ({kinds}), {sum(int(str(row['nuclei'])) for row in rows)} nuclei"]

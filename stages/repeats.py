@@ -1,7 +1,7 @@
-"""Tabulate what the seed alone moves, over runs that differ in nothing else: python stages/repeats.py RUN RUN...
+"""Tabulate mean and standard deviation over runs that differ only in their seed: python stages/repeats.py RUN RUN...
 
 Reads:  reports/metrics.json, reports/per_image.csv and params.yaml of each; no data, no DVC cache, no network
-Writes: the CSV that --output names: mean and standard deviation of every metric, over all images and by modality
+Writes: the CSV given by --output: mean and standard deviation of every metric, over all images and by modality
 """
 
 from __future__ import annotations

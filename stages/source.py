@@ -1,12 +1,12 @@
-"""Say what the user's own files hold, so that DVC sees when that changes.
+"""Record the content of the user's own files, so that DVC notices when it changes.
 
-Reads:      what `data`, `split.list` and `train.encoder_weights` point to; the network never
+Reads:      the files that `data`, `split.list` and `train.encoder_weights` name; never the network
 Writes:     data/source.json; data/split_list.json and data/encoder_weights.json, null where no file is named
 Parameters: data, split.list, train.encoder_weights
 
-It runs every time (`always_changed` in dvc.yaml), so it imports little and only hashes; fetch, split and train depend
-on what it writes and run again when that changes. A path that leads nowhere is an error here, before any work. Nothing
-in what it writes depends on where the files or the repository lie.
+It runs every time (`always_changed` in dvc.yaml), so it imports little and only hashes. fetch, split and train depend
+on its outputs and run again when those change. A path that does not exist is an error here, before any work. The
+outputs do not depend on where the files or the repository are.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decide which images train, validate and test; nothing else in the pipeline decides it again.
+"""Decide which images are for training, validation and testing; every later stage follows this split.
 
 Reads:      data/prepared (images/, index.csv), and the user's own list where there is one
 Writes:     data/split.csv (id, part, group)
@@ -20,6 +20,7 @@ from nuclei.split.similarity import groups, signature
 from nuclei.split.splitting import check_nuclei, divided, read_list, split, split_fold
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
+SHOWN = 5  # examples in a line of the summary
 
 
 def main() -> None:
@@ -27,7 +28,8 @@ def main() -> None:
     records = read_index(PREPARED)
     images = (read_rgb(image_path(PREPARED, record.id)) for record in records)
     signatures = [signature(image) for image in track(images, what="compare images", total=len(records))]
-    found = (1 + groups(signatures, params.split.duplicate_similarity)).tolist()
+    grouping = groups(signatures, params.split.duplicate_similarity)
+    found = (1 + grouping.numbers).tolist()
     group = {record.id: number for record, number in zip(records, found, strict=True)}
     path = None if params.split.list is None else userfiles.absolute(params.split.list, Path.cwd())
     settings, seed = params.split, params.seed
@@ -42,17 +44,24 @@ def main() -> None:
     files.write_rows(
         SPLIT, ["id", "part", "group"], ({"id": id, "part": part, "group": group[id]} for id, part in parts.items())
     )
-    print(summary(records, parts, group))
+    rejected = [f"{records[first].id} and {records[second].id}" for first, second in sorted(grouping.rejected)]
+    print(summary(records, parts, group, rejected))
 
 
-def summary(records: list[Record], parts: dict[str, str], group: dict[str, int]) -> str:
-    """The groups, and how many images of each modality each part has."""
+def summary(records: list[Record], parts: dict[str, str], group: dict[str, int], rejected: list[str]) -> str:
+    """The groups, the seams that were not trusted, and how many images of each modality each part has."""
     sizes = Counter(group.values())
     several = [size for size in sizes.values() if size > 1]
     lines = [
         f"{len(records)} images in {len(sizes)} groups; {len(several)} groups, with {sum(several)} images, "
         "hold near-duplicates or tiles of one field"
     ]
+    if rejected:
+        some = "; ".join(rejected[:SHOWN]) + ("; ..." if len(rejected) > SHOWN else "")
+        lines.append(
+            f"  {len(rejected)} pairs may be tiles of one field, but their edges match no better than edges that cannot lie "
+            f"side by side; they were not grouped: {some}"
+        )
     for part in PARTS:
         counts = Counter(record.modality for record in records if parts[record.id] == part)
         lines.append(f"  {part}: {counts.total()} (" + ", ".join(f"{counts[name]} {name}" for name in MODALITIES) + ")")

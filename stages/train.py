@@ -13,7 +13,10 @@ from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
-from nuclei.base.errors import run  # before what takes seconds to import: from here on Ctrl-C is one word
+from nuclei.base.errors import (
+    InputError,
+    run,
+)  # first, because the imports below take seconds: it handles Ctrl-C from here on
 
 # isort: split
 import numpy as np
@@ -74,7 +77,10 @@ def main() -> None:
 def make_fabric(params: Params) -> Fabric:
     device = pick_device(params.train.device)
     precision = pick_precision(params.train.precision, device)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it would say what we say in the report
+    if precision == "16-mixed" and device == "cpu":  # Fabric would train in bfloat16 instead
+        fix = "set train.precision to bf16-mixed, 32-true or auto"
+        raise InputError("16-mixed trains on a GPU only", got="a CPU", fix=fix)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # run.js records what it would log
     return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
@@ -88,7 +94,7 @@ def inputs(records: list[Record], weights: Path | None) -> list[Path]:
 
 
 def first_settings(params: Params) -> Settings:
-    """How the model predicts before its thresholds are tuned."""
+    """The settings for prediction until the search has tuned the thresholds."""
     train = params.train
     return Settings(
         arch=train.arch,
@@ -115,7 +121,7 @@ def log(live: Live, row: Row) -> None:
 
 
 def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: Path) -> list[Row]:
-    """Search the thresholds on predictions stored in `scratch`, give the model the best, and return all tried."""
+    """Set the thresholds that score best on predictions stored in `scratch`; return the scores of all candidates."""
     scratch.mkdir(exist_ok=True)
     images: list[tuple[Path, Path]] = []
     for record in track(records, what="predictions for the search", total=len(records)):
@@ -128,7 +134,7 @@ def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: P
 
 
 def store(path: Path, maps: NDArray[np.float16]) -> None:
-    """Write an array; np.save straight into a file would not say why a disk refused it."""
+    """Write an array through memory: written straight into a file, np.save hides why the disk refused it."""
     data = BytesIO()
     np.save(data, maps)
     with files.replacing(path) as temporary:

@@ -1,15 +1,19 @@
-"""Made-up reports in a git repository: what `compare.py` and its like read."""
+"""Made-up reports in a git repository, as `compare.py` and its siblings read them, and a way to run those scripts."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
-from nuclei.base import files
+from nuclei.base import errors, files
 from nuclei.evaluate import aggregate
 from nuclei.evaluate.aggregate import COLUMNS, NUMBERS
 
@@ -21,6 +25,28 @@ def git(folder: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     command = ["git", "-C", str(folder), *identity, *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def run_here(script: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of stages/ in `folder`, in this process: without the start of another Python."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    code: object = 0
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch("sys.argv", [script, *arguments]),
+    ):
+        try:
+            errors.run(importlib.import_module(script).main)
+        except SystemExit as end:
+            code = end.code
+            if isinstance(code, str):
+                print(code, file=err)
+    for stream in (out, err):
+        stream.flush()
+    said = [stream.buffer.getvalue().decode() for stream in (out, err)]
+    return subprocess.CompletedProcess([script, *arguments], code if isinstance(code, int) else 1, *said)
 
 
 def report(folder: Path, better: float = 0.0, *, images: list[str] = IMAGES, **params: Any) -> None:

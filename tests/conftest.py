@@ -106,6 +106,11 @@ def run_script(script: str, folder: Path, *arguments: str, **environment: str) -
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the file that takes longest, so that no worker of `make test` waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cases of bad input there were, by kind and outcome."""
     if fuzzing.OUTCOMES:
@@ -116,14 +121,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The path of the real stage1_train.zip: what NUCLEI_DATA names, or where it lies beside the repository."""
+    """The path of the real stage1_train.zip, which NUCLEI_DATA names."""
     named = os.environ.get("NUCLEI_DATA")
-    path = Path(named) if named else ROOT.parent / "shared/data/stage1_train.zip"
-    if path.is_file():
-        return path
-    if named:
+    if not named:
+        pytest.skip("set NUCLEI_DATA to the path of the real stage1_train.zip to run this")
+    if not Path(named).is_file():
         pytest.fail(f"NUCLEI_DATA names no file: {named}")
-    pytest.skip("set NUCLEI_DATA to the path of the real stage1_train.zip to run this")
+    return Path(named)
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +138,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_params(folder)
     done = run_script("train", folder)
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up run after `plot` and `page`; a test that changes it works on a copy."""
+    import made_up
+    from committed import run_here
+
+    folder = made_up.finished_run(tmp_path_factory.mktemp("report"), images=24, side_px=64)
+    for script in ("plot", "page"):
+        done = run_here(script, folder)
+        assert done.returncode == 0, done.stderr
     return folder
 
 

@@ -4,8 +4,9 @@
 
 An experiment gives the same bytes wherever it runs (in the workspace, in a temporary one, two at once in the queue) and
 however it comes back (applied, as a branch, pulled, computed again after its outputs are gone). A fork without data
-shows its reports and computes the same, with a shallow history too. Prints one line for each edge, and exits with 1 and
-the first thing that went wrong. It takes about ten minutes on two cores.
+shows its reports and computes the same, with a shallow history too. DVC goes on after `kill -9`, with the repairs that
+docs/reliability.md names. Prints one line for each edge, and exits with 1 and the first thing that went wrong. It takes
+about ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -26,6 +27,15 @@ from pathlib import Path
 from clones import dvc, make_small, running
 from verify import ROOT, differing, outputs
 
+KILLED_ONCE = """
+stages:
+  once:
+    desc: Kill DVC and itself when it runs for the first time
+    cmd: test -e ../again || { touch ../again; kill -9 $PPID $$; }; cp params.yaml out.yaml
+    params: [value]
+    outs:
+      - out.yaml: {cache: false}
+"""
 NOTHING = ["source"]  # the stages that `dvc repro` runs where nothing changed: see dvc.yaml
 CHANGES = {"temporary": ["epochs=2"], "one": ["epochs=2", "seed=1"], "two": ["epochs=3"]}  # experiments by their names
 WAIT_S = 1800  # for the queue, so that a worker that died ends the script
@@ -254,7 +264,39 @@ def collected(place: Place) -> None:
     expect_same(place.home, place.alone["two"], "dvc repro after dvc gc")
 
 
-EDGES = (fork_without_data, shallow_history, temporary, queue, applied, remote, pushed, own_data, collected)
+def killed(place: Place) -> None:
+    """after kill -9 the same command goes on, once a half-written lock is removed and git is back on its branch"""
+    folder = place.home.parent / "killed"
+    again, experiment = folder.parent / "again", ("exp", "run", "--set-param", "value=2", "--name", "two")
+    folder.mkdir()
+    for name, text in {"dvc.yaml": KILLED_ONCE, "params.yaml": "value: 1\n", "notes.txt": "committed\n"}.items():
+        (folder / name).write_text(text)
+    git(folder, "init", "--quiet", "--initial-branch", "main")
+    dvc(folder, "init")
+    git(folder, "add", "--all")
+    identity = ("-c", "user.name=Tester", "-c", "user.email=tester@example.org")
+    git(folder, *identity, "commit", "--quiet", "--message", "A stage")
+
+    dvc(folder, "repro", fails=True)
+    dvc(folder, "repro")
+    expect((folder / "out.yaml").read_text() == "value: 1\n", "dvc repro after kill -9 wrote something else")
+    (folder / ".dvc/tmp/rwlock").write_text("")
+    expect("Unable to read RWLock-file" in dvc(folder, "repro", "--force", fails=True), "a damaged lock is not told")
+    (folder / ".dvc/tmp/rwlock").unlink()
+    dvc(folder, "repro", "--force")
+
+    again.unlink()
+    (folder / "notes.txt").write_text("not committed\n")
+    dvc(folder, *experiment, fails=True)
+    expect(not git(folder, "branch", "--show-current"), "a killed experiment left git on a branch")
+    git(folder, "switch", "--quiet", "main")
+    dvc(folder, *experiment)
+    expect(git(folder, "branch", "--show-current") == "main\n", "the experiment left git off its branch")
+    expect((folder / "out.yaml").read_text() == "value: 2\n", "the experiment after kill -9 wrote something else")
+    expect((folder / "notes.txt").read_text() == "not committed\n", "a killed experiment lost what was not committed")
+
+
+EDGES = (fork_without_data, shallow_history, temporary, queue, applied, remote, pushed, own_data, collected, killed)
 
 
 def main() -> None:

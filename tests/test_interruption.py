@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from committed import git
 from conftest import ROOT, run_script, write_params
 from nuclei.base import files
 from nuclei.fetch import packing, simulate
@@ -138,8 +137,8 @@ def small_disk(size: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("stage", "moments"),
     [
-        ("prepare", (1, 6, 15, 18)),  # the first image, the third, the whole folder of 6, the unlabelled one's
-        ("evaluate", (6, 9, 12)),  # the third label map, the whole folder of 4, a report
+        ("prepare", (6, 15)),  # the third image, the whole folder of 6
+        ("evaluate", (6, 12)),  # the third label map, a report
     ],
 )
 def test_a_stage_killed_at_any_moment_ends_with_the_same_bytes(
@@ -163,7 +162,7 @@ def test_a_stage_killed_at_any_moment_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize(("stage", "moment"), [("prepare", 5), ("train", 1), ("evaluate", 3)])
-def test_ctrl_c_ends_a_stage_with_one_word_and_leaves_what_was_there(
+def test_ctrl_c_ends_a_stage_without_a_traceback_and_leaves_what_was_there(
     stage: str, moment: int, unprepared: Path, workspace: Path
 ) -> None:
     folder = unprepared if stage == "prepare" else workspace
@@ -183,13 +182,9 @@ def test_ctrl_c_ends_the_workers_too(unprepared: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "module"),
-    [
-        *(("source", "nuclei.base.params"), ("fetch", "nuclei.base.params"), ("prepare", "joblib"), ("split", "cv2")),
-        *(("train", "torch"), ("evaluate", "torch"), ("plot", "matplotlib"), ("page", "jinja2"), ("predict", "torch")),
-    ],
+    ("stage", "module"), [("source", "nuclei.base.params"), ("plot", "matplotlib"), ("train", "torch")]
 )
-def test_ctrl_c_is_one_word_while_a_stage_imports_what_takes_long(stage: str, module: str, tmp_path: Path) -> None:
+def test_ctrl_c_during_an_import_prints_one_word_and_no_traceback(stage: str, module: str, tmp_path: Path) -> None:
     done = run(AT_AN_IMPORT, tmp_path, ROOT / f"stages/{stage}.py", module)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "interrupted\n")  # which a shell calls 130
 
@@ -216,7 +211,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("what", WRITERS)
-def test_a_full_disk_is_an_error_of_the_disk_whatever_writes(what: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_as_such_whatever_is_written(what: str, tmp_path: Path) -> None:
     write = WRITERS[what]
     too_large = pytest.raises(OSError, match="File too large")
     with small_disk(20_000), too_large, files.replacing(tmp_path / "target") as temporary:
@@ -238,70 +233,3 @@ def test_a_full_disk_ends_a_stage_with_one_error_and_what_to_do(
     assert len(done.stderr.splitlines()) == 3
     assert contents(folder) == before
     assert not half_written(folder)
-
-
-# A stage that kills DVC and itself at the first time, in a repository of its own.
-KILLED_ONCE = """
-stages:
-  once:
-    cmd: test -e {again} || {{ touch {again}; kill -9 0; }}; cp params.yaml out.yaml
-    params: [value]
-    outs:
-      - out.yaml: {{cache: false}}
-"""
-
-
-@pytest.fixture
-def killed_once(tmp_path: Path) -> Path:
-    """A DVC repository, on the branch main, of a stage that is killed when it runs first."""
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    (folder / "dvc.yaml").write_text(KILLED_ONCE.format(again=tmp_path / "again"))
-    (folder / "params.yaml").write_text("value: 1\n")
-    (folder / "notes.txt").write_text("committed\n")
-    git(folder, "init", "--quiet", "--initial-branch", "main")
-    for setting in (("user.name", "Tester"), ("user.email", "tester@example.org")):
-        git(folder, "config", *setting)
-    assert dvc(folder, "init").returncode == 0
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", "A stage")
-    return folder
-
-
-def dvc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=folder,
-        env={**os.environ, "SHELL": "/bin/sh"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        start_new_session=True,
-    )
-
-
-def test_dvc_goes_on_after_kill_9_and_needs_a_word_only_where_its_lock_is_half_written(killed_once: Path) -> None:
-    assert dvc(killed_once, "repro").returncode == -signal.SIGKILL
-    assert dvc(killed_once, "repro").returncode == 0
-    assert (killed_once / "out.yaml").read_text() == "value: 1\n"
-    (killed_once / ".dvc/tmp/rwlock").write_text("")  # a full disk, or a kill at the worst moment
-    stopped = dvc(killed_once, "repro", "--force")
-    assert (stopped.returncode, "Unable to read RWLock-file" in stopped.stderr) == (255, True)
-    (killed_once / ".dvc/tmp/rwlock").unlink()
-    assert dvc(killed_once, "repro", "--force").returncode == 0
-
-
-def test_an_experiment_killed_half_way_leaves_git_off_its_branch_and_all_changes_in_place(killed_once: Path) -> None:
-    (killed_once / "notes.txt").write_text("not committed\n")
-    experiment = ("exp", "run", "--set-param", "value=2", "--name", "two")
-    assert dvc(killed_once, *experiment).returncode == -signal.SIGKILL
-    assert git(killed_once, "branch", "--show-current") == ""  # detached
-    git(killed_once, "switch", "main")
-    assert (killed_once / "notes.txt").read_text() == "not committed\n"
-    done = dvc(killed_once, *experiment)
-    assert done.returncode == 0, done.stderr
-    assert git(killed_once, "branch", "--show-current") == "main"
-    assert (killed_once / "out.yaml").read_text() == "value: 2\n"
-    assert (killed_once / "notes.txt").read_text() == "not committed\n"
-    assert "two" in dvc(killed_once, "exp", "list").stdout

@@ -169,9 +169,7 @@ def test_the_pipeline_runs_from_a_fresh_clone_to_the_page(clone: Path) -> None:
     assert set(metrics) == {"val", "test"}
     named = "dice iou dice_pooled iou_pooled precision recall f1 f1_weighted accuracy auc average_precision"
     named += " map ap50 ap75 pq"
-    for part in metrics.values():
-        assert set(named.split()) <= set(part)
-        assert 0 <= part["auc"] <= 1
+    assert all(set(named.split()) <= set(part) for part in metrics.values())
     assert (clone / "reports/index.html").stat().st_size > 10_000
     assert (clone / "data/submission/submission.csv").read_text().startswith("ImageId,EncodedPixels\n")
     assert len(list((clone / "data/submission/overlays").iterdir())) == SMALL["fetch"]["sample_unlabelled"]
@@ -195,11 +193,6 @@ def test_an_experiment_done_before_comes_from_the_run_cache(clone: Path, experim
     assert "Running stage 'prepare'" not in experiment
     second = dvc(clone, "exp", "run", "-S", "epochs=2")
     assert running(second) == ["source", "page"]  # see the head of dvc.yaml
-    assert "one" in dvc(clone, "exp", "show", "--csv")
-
-
-def test_metrics_of_two_revisions_can_be_compared(clone: Path, experiment: str) -> None:
-    assert "dice" in dvc(clone, "metrics", "diff", "one", "--all")
 
 
 def test_an_experiment_is_compared_by_its_name(clone: Path, experiment: str) -> None:
@@ -233,26 +226,7 @@ def drawn(page: Path) -> dict[str, set[str]]:
     return found
 
 
-def test_dvc_draws_the_curves_of_one_revision(clone: Path, experiment: str) -> None:
-    dvc(clone, "plots", "show", "--out", "shown")
-    found = drawn(clone / "shown/index.html")
-    assert {title: found.get(title) for title in PLOTS} == {title: {"workspace"} for title in PLOTS}
-
-
 def test_dvc_draws_the_curves_of_two_revisions_in_one_picture(clone: Path, experiment: str) -> None:
     dvc(clone, "plots", "diff", "HEAD", "one", "--out", "compared")
     found = drawn(clone / "compared/index.html")
     assert {title: found.get(title) for title in PLOTS} == {title: {"HEAD", "one"} for title in PLOTS}
-
-
-def test_a_mistyped_value_of_an_experiment_stops_before_any_work(clone: Path) -> None:
-    values = yaml.safe_load((clone / "params.yaml").read_text())
-    values["epochs"] = "abc"
-    broken = clone.parent / "broken"
-    broken.mkdir()
-    (broken / "params.yaml").write_text(yaml.safe_dump(values))
-    done = subprocess.run(
-        [sys.executable, str(clone / "stages/train.py")], cwd=broken, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "epochs: got 'abc'" in done.stderr

@@ -1,35 +1,42 @@
-"""The README's figures are the committed ones."""
+"""README.md and docs/: the figures are the committed ones, and every command, link and import leads somewhere."""
 
 from __future__ import annotations
 
+import ast
 import csv
 import functools
+import importlib
 import json
 import re
 import shlex
 import statistics
+from pathlib import Path
 
 import pytest
 import yaml
+from dvc.cli.parser import get_main_parser
 
 from conftest import ROOT
 from nuclei.base import params
 
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 METRICS = ("dice", "iou", "map", "ap50", "pq", "f1_weighted", "auc")
 MODALITY_METRICS = ("dice", "iou", "map", "ap50", "pq")
+PROGRAMS = ("make", "python", "dvc", "pytest", "bash")
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
-def table(number: int) -> list[list[str]]:
-    """The rows, cell by cell, of a table below the mark in the README."""
-    text = README.split("<!-- results:")[1].split("\n\n")[number]
+def table(page: Path) -> list[list[str]]:
+    """The rows, cell by cell, of the table below the mark in a page."""
+    text = page.read_text().split("<!-- results:")[1].split("\n\n")[0]
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 @functools.cache
 def repeats() -> list[dict[str, str]]:
-    """What was committed of three seeds."""
+    """The committed table of three seeds."""
     with (ROOT / "reports/bbbc038/repeats.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -43,15 +50,114 @@ def shown(row: dict[str, str]) -> str:
     return f"{float(row['mean']):.3f} ± {float(row['std']):.3f}"
 
 
+def code(page: Path) -> list[tuple[str, str]]:
+    """The language and the text of each block of code."""
+    return re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """The words of every command of a page, in blocks of code and in the text."""
+    blocks = "\n".join(text for language, text in code(page) if not language).replace("\\\n", " ")
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [*re.split(r"\n|&&", blocks), *re.findall(rf"`((?:{'|'.join(PROGRAMS)}) [^`]+)`", prose)]
+    found = []
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        while words and re.match(r"\w+=", words[0]):  # a variable of the environment
+            del words[0]
+        if words and words[0] in PROGRAMS:
+            found.append(words)
+    return found
+
+
+def check_make(arguments: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([\w-]+):(?!=)", makefile, re.MULTILINE))
+    for word in arguments:
+        name, is_variable, _ = word.partition("=")
+        assert f"$({name})" in makefile if is_variable else name in targets
+
+
+def check_script(arguments: list[str]) -> None:
+    if arguments[0] != "-m":
+        text = (ROOT / arguments[0]).read_text()
+        for option in (word.partition("=")[0] for word in arguments[1:] if word.startswith("--")):
+            assert f'"{option}"' in text or f'"{option[2:]}"' in text, f"{arguments[0]} has no {option}"
+
+
+def check_dvc(arguments: list[str]) -> None:
+    get_main_parser().parse_args(arguments)  # ends with SystemExit where DVC does not take it
+    changes = [arguments[at + 1] for at, word in enumerate(arguments) if word == "-S"]
+    check_parameters(dict(change.split("=", 1) for change in changes), ranges="--queue" in arguments)
+
+
+def check_parameters(changes: dict[str, str], *, ranges: bool = False) -> None:
+    """Every name is one of params.yaml and takes the value; with `ranges` the values are DVC's grammar, left alone."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    for name, value in changes.items():
+        *sections, leaf = name.split(".")
+        place = functools.reduce(lambda of, section: of[section], sections, values)
+        assert leaf in place, f"params.yaml has no {name}"
+        if not ranges:
+            place[leaf] = yaml.safe_load(value)
+    params.checked(params.Params, values, "params.yaml")
+
+
+@every_page
+def test_every_command_of_a_page_names_what_there_is(page: Path) -> None:
+    for program, *arguments in commands(page):
+        if program == "make":
+            check_make(arguments)
+        elif program == "python":
+            check_script(arguments)
+        elif program == "dvc":
+            check_dvc(arguments)
+        else:
+            assert (ROOT / arguments[0]).exists()
+
+
+@every_page
+def test_every_name_that_a_page_imports_from_the_library_is_there(page: Path) -> None:
+    for text in (text for language, text in code(page) if language == "python"):
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nuclei"):
+                module = importlib.import_module(str(node.module))
+                assert all(hasattr(module, alias.name) for alias in node.names)
+
+
+@every_page
+def test_every_local_link_and_picture_of_a_page_is_there(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text())
+    for path, _, heading in (link.partition("#") for link in links):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in [title.lower().replace(" ", "-") for title in headings]
+
+
+@every_page
+def test_a_page_begins_with_the_command(page: Path) -> None:
+    lines = page.read_text().splitlines()
+    assert lines[0].startswith("# ")
+    first = next(number for number, line in enumerate(lines) if line.startswith("```"))
+    assert first == 2 if page != README else first < 31
+
+
+def test_the_readme_is_short_and_links_every_page() -> None:
+    text = README.read_text()
+    assert len(text.split()) <= 900
+    assert set(re.findall(r"\(docs/(\w+\.md)\)", text)) >= {page.name for page in PAGES[1:]}
+
+
 def test_the_results_are_the_committed_test_metrics() -> None:
-    sample, real = table(0)
+    sample, real = table(README)
     committed = json.loads((ROOT / "reports/metrics.json").read_text())["test"]
-    assert sample[1:8] == [f"{committed[name]:.3f}" for name in METRICS]
-    assert real[1:8] == [shown(spread("all")[name]) for name in METRICS]
+    assert sample[1:] == [f"{committed[name]:.3f}" for name in METRICS]
+    assert real[1:] == [shown(spread("all")[name]) for name in METRICS]
 
 
 def test_the_results_by_modality_are_the_committed_ones() -> None:
-    rows = table(1)
+    rows = table(ROOT / "docs/results.md")
     assert [row[0] for row in rows] == ["fluorescence", "tissue", "brightfield"]
     for modality, images, *cells in rows:
         committed = spread(modality)
@@ -81,17 +187,11 @@ def test_every_row_of_the_ablation_can_be_made_again() -> None:
     base = assigned(recipe["command"])
     assert len(rows) >= 15
     for row in rows:
-        values = yaml.safe_load((ROOT / "params.yaml").read_text())
         changed = assigned(row["command"])
         assert {name: changed[name] for name in changed if changed[name] != base.get(name)} == dict(
             text.split("=", 1) for text in row["change"].split(" ")
         )
-        for name, value in changed.items():
-            *sections, leaf = name.split(".")
-            place = functools.reduce(lambda of, section: of[section], sections, values)
-            assert leaf in place
-            place[leaf] = yaml.safe_load(value)
-        params.checked(params.Params, values, "params.yaml")
+        check_parameters(changed)
 
 
 def assigned(command: str) -> dict[str, str]:
@@ -100,9 +200,3 @@ def assigned(command: str) -> dict[str, str]:
     assert words[:3] == ["dvc", "exp", "run"]
     assert set(words[3::2]) == {"-S"}
     return dict(word.split("=", 1) for word in words[4::2])
-
-
-def test_every_local_link_and_picture_of_the_readme_is_there() -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", README)
-    assert links
-    assert all((ROOT / link).exists() for link in links)

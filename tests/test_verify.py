@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import ROOT
-from verify import DATA_STAGES, demand_equal, differing, outputs
+from verify import DATA_STAGES, demand_equal, demand_learned, differing, metrics, outputs
 
 
 def test_every_output_of_the_pipeline_is_compared_in_the_order_of_the_stages() -> None:
@@ -38,3 +38,10 @@ def test_the_stages_before_the_training_are_compared_alone(capsys: pytest.Captur
     assert f"two runs gave the same {len(some)} outputs" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="data/prepared is the first of 1 outputs that differ"):
         demand_equal(some, {**some, "data/prepared": "other"}, "two runs")
+
+
+def test_a_network_that_learned_nothing_is_told_and_the_committed_one_has_learned() -> None:
+    learned = metrics(ROOT)["test"]
+    demand_learned(learned)
+    with pytest.raises(SystemExit, match=r"did not learn to segment the sample: map 0\.1, expected 0\.58 or more"):
+        demand_learned({**learned, "map": 0.1})

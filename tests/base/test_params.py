@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,7 +60,7 @@ def test_every_number_refuses_nan_and_text(path: tuple[str, ...], tmp_path: Path
     for name in path:
         value = value[name]
     if isinstance(value, int | float) and not isinstance(value, bool):
-        for wrong in (float("nan"), "1e-3", True, -1e9):
+        for wrong in (float("nan"), "1.5", True, -1e9):
             with pytest.raises(InputError, match=".".join(path)):
                 load_with(tmp_path, path, wrong)
 
@@ -79,7 +80,7 @@ def test_a_missing_leaf_is_named(path: tuple[str, ...], tmp_path: Path) -> None:
 def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
     values["epcohs"] = 5
-    values["train"]["learning_rate"] = "1e-3"
+    values["train"]["learning_rate"] = "0.001"
     values["train"]["augment"]["blurr"] = 0.5
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(InputError) as error:
@@ -88,7 +89,7 @@ def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path
     assert "3 parameters are wrong" in message
     assert "epcohs: got an unknown name, did you mean epochs?" in message
     assert "did you mean train.augment.blur?" in message
-    assert "train.learning_rate: got '1e-3', it should be a valid number (YAML reads it as text" in message
+    assert "train.learning_rate: got '0.001', it should be a valid number (it is text: write it without" in message
 
 
 def test_a_fold_beside_a_list_of_parts_is_refused(tmp_path: Path) -> None:
@@ -144,6 +145,14 @@ def test_contradictions_are_reported_together_with_the_other_problems_and_each_v
     assert message.count("train.tile_overlap_px") == message.count("train.tile_px") == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"), [("010", 10), ("1e-3", 0.001), ("0o10", 8), ("1_000", 1000), ("on", "on"), ("1:30", "1:30")]
+)
+def test_a_value_is_read_as_dvc_reads_it(text: str, meant: object) -> None:
+    value = f"train: {{learning_rate: {text}}}"
+    assert params._read(value) == parse_yaml(value, "params.yaml") == {"train": {"learning_rate": meant}}
+
+
 @pytest.mark.parametrize("text", ["", "- 1", "a: [", "\x00", "1"])
 def test_a_file_that_is_not_a_mapping_is_one_clear_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(text)
@@ -158,7 +167,9 @@ def test_a_file_that_is_not_a_mapping_is_one_clear_error(text: str, tmp_path: Pa
         ("a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]", "alias"),
         ("seed: 1\nseed: 2", "found 'seed' twice"),
         ("train: {epochs: 1, epochs: 1}", "found 'epochs' twice"),
-        ("2001-01-01: 1", "a name that is no text"),
+        ("<<: {seed: 1}\nepochs: 1\nepochs: 2", "merge"),
+        ("2001-01-01: 1", "a name that is not text"),
+        ("? [a]\n: 1", "a name that is not text"),
         ("seed: 0x" + "f" * 5000, "more than 64 bits"),
         ("train: {tile_px: 1024, tile_overlap_px: 1" + "0" * 400 + "}", "more than 64 bits"),
         ("seed: 2001-99-99", "month"),

@@ -281,7 +281,7 @@ def main() -> None:
                 remove(clone / broken[0])
                 mended[broken[0]] += 1
                 continue
-            resumed += sum(int(epochs) for epochs in re.findall(r"going on after epoch (\d+)", run.text()))
+            resumed += sum(int(epochs) for epochs in re.findall(r"resuming after epoch (\d+)", run.text()))
             trained += len(re.findall(rf"epoch \d+/{EPOCHS}  train loss", run.text()))
             if interrupted and status:  # else it came too late and is done again
                 plan.pop(0)

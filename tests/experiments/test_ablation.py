@@ -1,25 +1,22 @@
-"""The table and the drawing of what each change of a recipe is worth."""
+"""The table and the drawing of an ablation."""
 
 from __future__ import annotations
 
 import io
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from committed import git, report
-from conftest import ROOT
+from committed import git, report, run_here
 from nuclei.base import files
 from nuclei.base.errors import InputError
 from nuclei.experiments import ablation
 from nuclei.experiments.comparison import compare
 from nuclei.experiments.revisions import Snapshot, read_revision
-from nuclei.report.figures import render
+from nuclei.report.drawing import render
 
 TRAIN = {"learning_rate": 0.001, "augment": {"blur": 0.2}, "instance_target": "distance", "edges": [1, 2]}
 
@@ -48,7 +45,7 @@ def read(folder: Path, *names: str) -> list[Snapshot]:
     return [read_revision(name, folder) for name in names]
 
 
-def test_the_table_says_what_changed_what_it_did_and_which_command_does_it(repository: Path) -> None:
+def test_the_table_gives_each_change_its_effect_and_its_command(repository: Path) -> None:
     recipe, *others = read(repository, "recipe", "no-blur", "border")
     rows = ablation.tabulate(recipe, others, "val")
     assert [row["change"] for row in rows] == [
@@ -68,7 +65,7 @@ def test_the_table_says_what_changed_what_it_did_and_which_command_does_it(repos
         assert row["map"] == other.metrics["val"]["map"]
 
 
-def test_the_drawing_has_a_line_for_each_experiment_and_says_it_in_words(repository: Path) -> None:
+def test_the_drawing_has_a_line_for_each_experiment_and_a_text_with_the_same_numbers(repository: Path) -> None:
     recipe, *others = read(repository, "recipe", "no-blur", "border")
     picture = render(ablation.draw, ablation.tabulate(recipe, others, "val"), dpi=60)
     assert "with train.augment.blur=0; " in picture.alt
@@ -80,7 +77,7 @@ def test_the_drawing_has_a_line_for_each_experiment_and_says_it_in_words(reposit
     assert len(np.unique(np.asarray(Image.open(io.BytesIO(picture.png)).convert("L")))) > 10
 
 
-def test_what_can_not_be_set_against_the_recipe_is_an_error(repository: Path) -> None:
+def test_an_experiment_that_can_not_be_compared_with_the_recipe_is_an_error(repository: Path) -> None:
     commit(repository, "others", epochs=9)
     report(repository, images=["image01", "image02", "image03"], train=TRAIN)
     git(repository, "commit", "-q", "-a", "-m", "fewer images")
@@ -105,7 +102,7 @@ def test_a_part_of_one_image_has_no_interval_and_is_not_drawn(tmp_path: Path) ->
         ablation.draw(ablation.tabulate(recipe, [longer], "val"))
 
 
-def test_a_broken_start_is_no_reason_to_refuse_an_experiment(repository: Path) -> None:
+def test_an_experiment_is_read_though_the_parameters_of_its_parent_commit_are_broken(repository: Path) -> None:
     git(repository, "checkout", "-q", "recipe")
     (repository / "params.yaml").write_text("epochs: [")
     git(repository, "commit", "-q", "-a", "-m", "broken")
@@ -115,14 +112,10 @@ def test_a_broken_start_is_no_reason_to_refuse_an_experiment(repository: Path) -
 
 
 def test_the_script_writes_both_files_or_none(repository: Path) -> None:
-    def run(*names: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, ROOT / "stages/ablation.py", *names, "-o", "."]
-        return subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
-
-    failed = run("recipe", "nothing-of-this-name")
+    failed = run_here("ablation", repository, "recipe", "nothing-of-this-name", "-o", ".")
     assert failed.returncode == 1
     assert "there is no such revision" in failed.stderr
     assert not list(repository.glob("ablation*"))
-    assert run("recipe", "no-blur").returncode == 0
+    assert run_here("ablation", repository, "recipe", "no-blur", "-o", ".").returncode == 0
     assert len(files.read_rows(repository / "ablation.csv", ablation.COLUMNS, fix="")) == 2
     assert Image.open(repository / "ablation.png").format == "PNG"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from committed import change_rows, git, report
-from conftest import ROOT
+from committed import change_rows, git, report, run_here
 from nuclei.base import files
 from nuclei.base.errors import InputError
 from nuclei.evaluate import aggregate
@@ -82,8 +79,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(repository: Path) ->
 
 
 def test_the_script_writes_the_table(repository: Path) -> None:
-    command = [sys.executable, ROOT / "stages/repeats.py", "zero", "two", "-o", "spread.csv"]
-    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True)
+    done = run_here("repeats", repository, "zero", "two", "-o", "spread.csv")
     assert "val   all             30 images  dice " in done.stdout
     rows = files.read_rows(repository / "spread.csv", [*repeats.COLUMNS, "seed 0", "seed 2"], fix="")
     assert {of["modality"] for of in rows} == {"all", "fluorescence", "tissue"}

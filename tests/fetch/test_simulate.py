@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from nuclei.fetch.simulate import LOOKS, draw, write_sample
+from nuclei.fetch.simulate import APPEARANCES, draw, write_sample
 from nuclei.images.io import modality, read_mask, read_rgb
-from nuclei.prepare.archives import Archive, samples
+from nuclei.prepare.archives import Archive
+from nuclei.prepare.layouts import samples
 
 
 @pytest.fixture(scope="module")
 def drawn() -> list[tuple[np.ndarray, np.ndarray]]:
-    return [draw(0, number) for number in range(2 * len(LOOKS))]
+    return [draw(0, number) for number in range(2 * len(APPEARANCES))]
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:

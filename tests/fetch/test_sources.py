@@ -33,8 +33,9 @@ def test_a_keyword_is_a_keyword_even_where_a_folder_bears_its_name(tmp_path: Pat
     assert kind(f"./{keyword}") == describe(f"./{keyword}", tmp_path)["kind"] == "path"
 
 
-def test_a_download_is_described_by_its_addresses(tmp_path: Path) -> None:
-    assert [Path(url).name for url in describe("bbbc038", tmp_path)["urls"]] == [TRAIN, TEST]
+def test_a_download_is_described_by_where_it_comes_from(tmp_path: Path) -> None:
+    archives = describe("bbbc038", tmp_path)["archives"]
+    assert [Path(archive["url"]).name for archive in archives] == [TRAIN, TEST]
     assert describe("kaggle", tmp_path)["competition"] == COMPETITION
 
 

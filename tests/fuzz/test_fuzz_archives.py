@@ -24,7 +24,7 @@ from nuclei.fetch.packing import check_archive, fingerprint, write_archive
 from nuclei.fetch.sources import describe
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_index
-from nuclei.prepare.archives import samples
+from nuclei.prepare.layouts import samples
 
 PARAMS = Prepare(max_image_px=10**4, max_archive_bytes=10**6)
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"

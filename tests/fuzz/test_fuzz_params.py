@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.serialize import parse_yaml
 from fuzzing import cases, damaged, judge, refused, taken
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,8 +66,8 @@ def plain(values: Any) -> Any:
 
 
 def says(text: str) -> Any:
-    """Whether the parameters are those that the text holds."""
-    return lambda found: plain(dataclasses.asdict(found)) == plain(yaml.safe_load(text))
+    """Whether the parameters are those that DVC reads in the text."""
+    return lambda found: plain(dataclasses.asdict(found)) == plain(parse_yaml(text, "params.yaml"))
 
 
 def load(folder: Path, content: bytes) -> params.Params:

@@ -16,7 +16,8 @@ from nuclei.network.components import SMALLEST_FRAGMENT_PX, relabel
 from nuclei.network.labelling import Thresholds, label
 from nuclei.network.targets import BORDER_PX, FAR_WEIGHT, TARGETS, loss_weight
 from nuclei.prepare.annotations import from_masks
-from nuclei.prepare.archives import Archive, samples
+from nuclei.prepare.archives import Archive
+from nuclei.prepare.layouts import samples
 from nuclei.scores.matching import match
 
 NAMES = ["none", *TARGETS]

@@ -1,4 +1,4 @@
-"""Nuclei are measured, and images and label maps enlarged and reduced in step."""
+"""Nuclei are measured, and images and label maps are rescaled to one shape."""
 
 from __future__ import annotations
 

@@ -193,9 +193,9 @@ def test_the_unlabelled_images_are_read_flat_or_in_kaggles_layout_or_not_at_all(
 def test_the_bytes_do_not_depend_on_the_number_of_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "WORKER_S", 0.01)
     write_sample(tmp_path, images=12, unlabelled=0, seed=3)
-    for workers in (1, 3):
+    for workers in (1, 2):
         prepare.prepare_labelled(tmp_path / "stage1_train.zip", tmp_path / str(workers), PARAMS, workers)
-    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
     assert len(contents(tmp_path / "1")) == 26
 
 

@@ -1,4 +1,4 @@
-"""Which images are shown, and their pictures."""
+"""The choice of the images, and their panels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_equal_scores_are_ranked_by_id():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.integers(1, 5))
-def test_an_image_stands_in_one_of_the_three_at_most_and_all_stand_where_they_are_few(scores, count):
+def test_no_image_is_in_two_of_the_three_and_all_are_shown_if_they_are_few(scores, count):
     chosen = gallery.choose(table(scores), count)[1]
     shown = chosen["worst"] + chosen["median"] + chosen["best"]
     assert len(shown) == len(set(shown)) == min(len(scores), 3 * count)
@@ -50,7 +50,7 @@ def test_each_modality_is_shown_by_an_image_that_is_not_shown_above():
     assert chosen["modalities"] == ["f", "d"]  # both bright-field images are above: one of them again
 
 
-def test_the_median_of_a_modality_gives_way_to_one_that_is_not_shown_above():
+def test_a_modality_is_represented_by_another_image_if_its_median_is_shown_already():
     chosen = gallery.choose(table([0.1, 0.2, 0.3, 0.4, 0.5]), 1)[1]
     assert chosen["median"] == ["c"]
     assert chosen["modalities"] == ["d"]
@@ -76,7 +76,7 @@ def case() -> gallery.Case:
 
 
 def test_a_case_has_image_truth_prediction_and_errors_of_one_size(case):
-    assert [panel.title for panel in case.panels] == ["image", "truth", "prediction", "errors"]
+    assert [panel.title for panel in case.panels] == ["image", "ground truth", "prediction", "errors"]
     for panel in case.panels:
         assert Image.open(io.BytesIO(panel.layer)).size == (case.width_px, case.height_px) == (480, 480)
 

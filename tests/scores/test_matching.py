@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from nuclei.pictures.overlays import verdicts
+from nuclei.pictures.verdicts import verdicts
 from nuclei.scores import matching
 from nuclei.scores.matching import PERCENT, Matches, match
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nuclei.base.errors import InputError
-from nuclei.segment.rle import decode, encode
+from nuclei.segment.rle import encode
+
+
+def decode(lines: list[str], shape: tuple[int, int]) -> np.ndarray:
+    """The label map of encoded nuclei, pixel by pixel: the reader that the competition's rules describe."""
+    labels = np.zeros(shape, np.uint16)
+    for label, line in enumerate(lines, start=1):
+        numbers = [int(number) for number in line.split()]
+        for start, length in zip(numbers[::2], numbers[1::2], strict=True):
+            for pixel in range(start - 1, start - 1 + length):
+                labels[pixel % shape[0], pixel // shape[0]] = label
+    return labels
 
 
 def test_pixels_are_counted_down_the_columns_from_one() -> None:
@@ -28,11 +37,4 @@ def test_no_nuclei_make_no_lines() -> None:
 @given(hnp.arrays(np.uint16, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.integers(0, 5)))
 def test_decoding_gives_the_label_map_back(labels: np.ndarray) -> None:
     _, dense = np.unique(np.append(0, labels), return_inverse=True)
-    dense = dense[1:].reshape(labels.shape)
-    np.testing.assert_array_equal(decode(encode(labels), labels.shape), dense)
-
-
-@pytest.mark.parametrize("line", ["1", "a b", "0 2", "1 0", "9 2", "1 -1", "1.5 2"])
-def test_a_line_that_is_not_runs_within_the_image_is_refused(line: str) -> None:
-    with pytest.raises(InputError, match="run"):
-        decode([line], (3, 3))
+    np.testing.assert_array_equal(decode(encode(labels), labels.shape), dense[1:].reshape(labels.shape))

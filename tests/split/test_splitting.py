@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import split as stage
 from conftest import run_script, write_params
 from nuclei.base import files
 from nuclei.base.errors import InputError
@@ -178,6 +179,15 @@ def test_the_stage_writes_the_split_with_its_groups_and_says_how_many(prepared: 
     assert rows[0]["group"] == rows[11]["group"] and rows[0]["part"] == rows[11]["part"]
     assert set(read_split(prepared / "data/split.csv").values()) == set(PARTS)
     assert "12 images in 11 groups" in done.stdout
+
+
+def test_the_summary_names_the_seams_that_were_not_trusted() -> None:
+    parts, group = dict(zip("abcdefgh", ["train"] * 6 + ["val", "test"], strict=True)), dict.fromkeys("abcdefgh", 1)
+    pairs = [f"{first} and {first.upper()}" for first in "abcdef"]
+    said = stage.summary([], parts, group, pairs)
+    assert "6 pairs may be tiles of one field" in said
+    assert "a and A; b and B; c and C; d and D; e and E; ..." in said and "f and F" not in said
+    assert "tiles of one field, but" not in stage.summary([], parts, group, [])
 
 
 def test_the_stage_takes_a_list_and_says_which_groups_it_divides(prepared: Path) -> None:

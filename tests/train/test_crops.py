@@ -43,7 +43,9 @@ def same(one: tuple[torch.Tensor, ...], other: tuple[torch.Tensor, ...]) -> bool
     return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_crop_is_the_same_whenever_and_by_whomever_it_is_made(prepared: tuple[Path, list[Record], Params]) -> None:
+def test_a_crop_is_the_same_whenever_and_by_whichever_process_it_is_made(
+    prepared: tuple[Path, list[Record], Params],
+) -> None:
     one, other = make(prepared), make(prepared)
     for index in (11, 3, 3, 0):
         assert same(one[index], other[index])
@@ -102,7 +104,7 @@ def test_images_smaller_than_a_crop_are_mirrored(prepared: tuple[Path, list[Reco
 
 @given(seed=st.integers(0, 2**31 - 1))
 @settings(max_examples=30, deadline=None)
-def test_after_augmentation_every_nucleus_is_one_piece_with_a_number_of_its_own(seed: int) -> None:
+def test_after_augmentation_every_nucleus_is_one_component_with_its_own_number(seed: int) -> None:
     side = window_px(64)
     rows, cols = np.indices((side, side))
     labels = ((rows // 12) * 8 + cols // 12 + 1).astype(np.uint16)
@@ -162,8 +164,8 @@ def test_large_and_rare_images_are_drawn_more() -> None:
     np.testing.assert_allclose(image_weights(records, 0, 0), 1 / 3)
     by_size = image_weights(records, 0.5, 0)
     assert by_size[1] == pytest.approx(2 * by_size[0])
-    by_look = image_weights(records, 0, 1)
-    assert by_look[2] == pytest.approx(2 * by_look[0])
+    by_modality = image_weights(records, 0, 1)
+    assert by_modality[2] == pytest.approx(2 * by_modality[0])
 
 
 @given(count=st.integers(1, 200), seed=st.integers(0, 100), epoch=st.integers(0, 5))

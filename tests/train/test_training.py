@@ -1,4 +1,4 @@
-"""Training keeps the best epoch, survives kill -9 with the same bits, and stops when the loss is lost."""
+"""Training keeps the best epoch, resumes after kill -9 with the same bits, and stops at a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -18,8 +18,20 @@ import pytest
 import torch
 
 from conftest import ROOT, run_script, write_params, write_prepared
+from nuclei.base.errors import InputError
+from nuclei.images.io import read_labels, read_rgb
+from nuclei.images.records import Record, image_path, label_path, read_part
+from nuclei.network.segmenter import Segmenter, make_net
+from nuclei.network.sizing import diameter
+from nuclei.scores.metrics import pixel_counts
+from nuclei.train import checkpoint
+from nuclei.train.checkpoint import KEPT, Checkpoint, key
+from nuclei.train.crops import Crops
+from nuclei.train.training import Training
+from train import PREPARED, SPLIT, first_settings, inputs, make_fabric
 
 OUTPUTS = ("data/model/unet_final_model.pth", "data/model/instance_head.pth", "data/model/model.json")
+SMALLEST = "tu-tf_mobilenetv3_small_minimal_100"  # the smallest encoder
 TABLES = ("reports/history.csv", "reports/search.csv")
 
 
@@ -69,12 +81,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(workspace: Path)
         kill_after(workspace, checkpoints, moments.uniform(0, 0.2) if checkpoints else moments.uniform(1, 3))
     last = run_script("train", workspace)
     assert last.returncode == 0, last.stderr
-    assert "going on after epoch" in last.stdout
+    assert "resuming after epoch" in last.stdout
     assert digests(workspace) == untouched
     assert not list((workspace / "data/.resume").glob("*/*"))
 
 
-def test_a_changed_parameter_never_goes_on_from_a_stale_checkpoint(workspace: Path) -> None:
+def test_a_changed_parameter_never_resumes_from_a_stale_checkpoint(workspace: Path) -> None:
     process = start(workspace)
     while process.poll() is None and not list((workspace / "data/.resume").glob("*/checkpoint.pt")):
         time.sleep(0.02)
@@ -84,47 +96,38 @@ def test_a_changed_parameter_never_goes_on_from_a_stale_checkpoint(workspace: Pa
     write_params(workspace, train={"learning_rate": 0.0005})
     done = run_script("train", workspace)
     assert done.returncode == 0, done.stderr
-    assert "going on after" not in done.stdout
+    assert "resuming after" not in done.stdout
 
 
-def test_changed_encoder_weights_never_go_on_from_a_stale_checkpoint(
+def test_changed_encoder_weights_never_resume_from_a_stale_checkpoint(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import train
-    from nuclei.train.checkpoint import key
-
     monkeypatch.chdir(workspace)
     weights = workspace / "weights.pth"
     keys = []
     for content in (b"A", b"A", b"B"):
         weights.write_bytes(content)
-        keys.append(key("the same parameters", train.inputs([], weights)))
+        keys.append(key("the same parameters", inputs([], weights)))
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_changed_images_label_maps_or_split_never_go_on_from_a_stale_checkpoint(
+def test_changed_images_label_maps_or_split_never_resume_from_a_stale_checkpoint(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import train
-    from nuclei.images.records import read_part
-    from nuclei.train.checkpoint import key
-
     monkeypatch.chdir(workspace)
-    records = [record for part in ("train", "val") for record in read_part(train.PREPARED, train.SPLIT, part)]
-    inputs = train.inputs(records, None)
-    assert len(inputs) == len(set(inputs)) == 1 + 2 * 8  # the split; the image and label map of 6 + 2
-    before = key("the same parameters", inputs)
-    for path in (train.SPLIT, inputs[1], inputs[-1]):
+    records = [record for part in ("train", "val") for record in read_part(PREPARED, SPLIT, part)]
+    paths = inputs(records, None)
+    assert len(paths) == len(set(paths)) == 1 + 2 * 8  # the split; the image and label map of 6 + 2
+    before = key("the same parameters", paths)
+    for path in (SPLIT, paths[1], paths[-1]):
         content = path.read_bytes()
         path.write_bytes(content + b"\n")
-        assert key("the same parameters", inputs) != before
+        assert key("the same parameters", paths) != before
         path.write_bytes(content)
-    assert key("the same parameters", inputs) == before
+    assert key("the same parameters", paths) == before
 
 
-def test_changed_code_never_goes_on_from_a_stale_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nuclei.train import checkpoint
-
+def test_changed_code_never_resumes_from_a_stale_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("nuclei/train/crops.py", "nuclei/scores/metrics.py", "train.py", "elsewhere/other.py")
     paths = [tmp_path / name for name in names]
     for path in paths:
@@ -144,14 +147,12 @@ def test_changed_code_never_goes_on_from_a_stale_checkpoint(tmp_path: Path, monk
 
 
 def test_the_checkpoints_of_the_last_few_trainings_are_kept(tmp_path: Path) -> None:
-    from nuclei.train.checkpoint import KEPT, Checkpoint
-
     for number in range(2 * KEPT):
         kept = Checkpoint(f"key{number}", tmp_path)
         kept.start()
         kept.save({"epoch": number})
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"key{number}" for number in range(KEPT, 2 * KEPT)]
-    Checkpoint(f"key{KEPT}", tmp_path).start()  # gone on with: no longer the oldest
+    Checkpoint(f"key{KEPT}", tmp_path).start()  # resumed: no longer the oldest
     Checkpoint("another", tmp_path).start()
     assert Checkpoint(f"key{KEPT}", tmp_path).load() == {"epoch": KEPT}
     assert not (tmp_path / f"key{KEPT + 1}").exists()
@@ -169,34 +170,73 @@ def test_encoder_weights_are_found_from_dvcs_temporary_workspace(trained: Path, 
     assert done.returncode == 0, done.stderr
 
 
-def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path) -> None:
-    write_prepared(tmp_path, {"train": 4, "val": 2, "test": 1})
-    write_params(tmp_path, epochs=4, train={"ema_decay": 0.0, "schedule": "constant", "learning_rate": 0.05})
-    assert run_script("train", tmp_path).returncode == 0
-    history = pd.read_csv(tmp_path / "reports/history.csv")
-    best = history["val_dice"].idxmax()
-    for epochs in (4,):
-        assert len(history) == epochs
-    # the model's foreground at 0.5 on val scores what the history says of the best epoch
-    from nuclei.images.io import read_labels, read_rgb
-    from nuclei.images.records import image_path, label_path, read_part
-    from nuclei.network.segmenter import Segmenter
-    from nuclei.network.sizing import diameter
-    from nuclei.scores.metrics import pixel_counts
+def training_of(folder: Path, **train: object) -> tuple[Training, list[Record]]:
+    """A training of two epochs in this process, and its validation images."""
+    parts = {"train": 4, "val": 2}
+    records = write_prepared(folder, parts)
+    settings = write_params(folder, train=train)
+    fabric = make_fabric(settings)
+    fabric.seed_everything(0, workers=False, verbose=False)
+    net = make_net("Unet", settings.train.encoder_name, settings.train.instance_target)
+    crops = Crops(records[: parts["train"]], folder / "data/prepared", settings.train, epochs=settings.epochs, seed=0)
+    kept = Checkpoint("key", folder)
+    return Training(net, crops, first_settings(settings), settings.train, fabric, kept), records[parts["train"] :]
 
-    segmenter = Segmenter.load(tmp_path / "data/model", device="cpu")
-    prepared = tmp_path / "data/prepared"
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_training_learns_to_find_discs_in_either_precision(precision: str, tmp_path: Path) -> None:
+    training, validation = training_of(tmp_path, precision=precision, learning_rate=0.003, crops_per_image=15)
+    training.fit(validation, log=lambda row: None)
+    assert max(row["val_dice"] for row in training.history) > 0.8  # calling every pixel a nucleus scores 0.2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="16-mixed trains on a GPU only")
+def test_training_learns_to_find_discs_in_16_mixed(tmp_path: Path) -> None:
+    training, validation = training_of(
+        tmp_path, precision="16-mixed", device="cuda", learning_rate=0.003, crops_per_image=15
+    )
+    training.fit(validation, log=lambda row: None)
+    assert max(row["val_dice"] for row in training.history) > 0.8
+
+
+def test_16_mixed_on_a_cpu_is_refused_instead_of_training_in_another_precision(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"16-mixed trains on a GPU only(.|\n)*bf16-mixed"):
+        make_fabric(write_params(tmp_path, train={"precision": "16-mixed"}))
+
+
+@pytest.mark.parametrize(("dices", "best"), [((0.9, 0.2), 0), ((0.2, 0.9), 1), ((0.5, 0.5), 1), ((0.0, 0.0), 1)])
+def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_last(
+    dices: tuple[float, ...], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, validation = training_of(tmp_path, encoder_name=SMALLEST, crops_per_image=1)
+    scores, weights = iter(dices), []
+
+    def scored(segmenter: Segmenter, *_: object) -> dict[str, float]:
+        weights.append({name: value.clone() for name, value in segmenter.net.state_dict().items()})
+        return {"val_loss": 1.0, "val_dice": next(scores), "val_iou": 0.5}
+
+    monkeypatch.setattr("nuclei.train.training.validate", scored)
+    kept = training.fit(validation, log=lambda row: None).net.state_dict()
+    assert [all(torch.equal(kept[name], value) for name, value in each.items()) for each in weights] == [
+        epoch == best for epoch in range(len(dices))
+    ]
+
+
+def test_the_model_scores_on_val_what_the_history_says_of_its_epoch(trained: Path) -> None:
+    history = pd.read_csv(trained / "reports/history.csv")
+    segmenter = Segmenter.load(trained / "data/model", device="cpu")
+    prepared = trained / "data/prepared"
     dices = [
         pixel_counts(
             (labels := read_labels(label_path(prepared, record.id))) > 0,
             segmenter.maps(read_rgb(image_path(prepared, record.id)), diameter(labels))[0] >= 0.5,
         ).dice
-        for record in read_part(prepared, tmp_path / "data/split.csv", "val")
+        for record in read_part(prepared, trained / "data/split.csv", "val")
     ]
-    assert sum(dices) / len(dices) == pytest.approx(history["val_dice"][best], abs=1e-6)
+    assert sum(dices) / len(dices) == pytest.approx(history["val_dice"].max(), abs=1e-6)
 
 
-def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(workspace: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_training_with_advice_and_overwrites_nothing(workspace: Path) -> None:
     before = digests(workspace)
     write_params(
         workspace, train={"learning_rate": 1e18, "optimizer": "sgd", "gradient_clip": 1e30, "schedule": "constant"}
@@ -208,7 +248,7 @@ def test_a_loss_that_is_lost_stops_with_what_to_try_and_overwrites_nothing(works
     assert digests(workspace) == before
 
 
-def test_a_gradient_that_is_lost_stops_too(workspace: Path) -> None:
+def test_a_gradient_that_is_not_finite_stops_training(workspace: Path) -> None:
     before = digests(workspace)
     write_params(workspace, train={"instance_weight": 1.0e37})  # the loss is finite, the norm of its gradient is not
     done = run_script("train", workspace)
@@ -217,7 +257,7 @@ def test_a_gradient_that_is_lost_stops_too(workspace: Path) -> None:
     assert digests(workspace) == before
 
 
-def test_a_validation_loss_that_is_lost_stops_too(workspace: Path) -> None:
+def test_a_validation_loss_that_is_not_finite_stops_training(workspace: Path) -> None:
     before = digests(workspace)
     write_params(workspace, train={"learning_rate": 1000})  # the loss of each step is finite still
     done = run_script("train", workspace)

@@ -1,4 +1,4 @@
-"""The parameters: the only reader of params.yaml, and what every value may be."""
+"""The parameters: the only reader of params.yaml, and the type and range of every value."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import difflib
 import json
 import math
 import reprlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer, ComposerError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.nodes import Node
 
 from nuclei.base.errors import InputError
 
@@ -156,38 +159,34 @@ class Params:
 Section = TypeVar("Section")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML less what hides a mistake or makes endless values of a short text.
+class _Composer(Composer):
+    """YAML without aliases, of which a few lines can hold more values than any memory."""
 
-    That is: aliases, names that stand twice or are no text, and numbers of more than 64 bits.
-    """
+    def return_alias(self, a: Node) -> Node:
+        raise ComposerError(None, None, "found an alias: write the value itself", a.start_mark)
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "found an alias: write the value itself", mark)
-        return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = self.construct_object(key)
-            if not isinstance(name, str):
-                raise yaml.constructor.ConstructorError(None, None, "found a name that is no text", key.start_mark)
-            if name in seen:
-                problem = f"found {reprlib.repr(name)} twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(name)
-        return super().construct_mapping(node, deep)
+class _Constructor(SafeConstructor):
+    """YAML without merge keys, which hide names that occur twice, and with text for names and 64 bits for integers."""
 
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        value = super().construct_yaml_int(node)
+    def flatten_mapping(self, node: Node) -> None:
+        """Leave a merge key (`<<`) where it is, so that it is refused: it has no value of its own."""
+
+    def check_mapping_key(self, node: Node, key_node: Node, mapping: Any, key: object, value: object) -> bool:
+        if not isinstance(key, str):
+            raise ConstructorError(None, None, "found a name that is not text", key_node.start_mark)
+        if key in mapping:
+            raise ConstructorError(None, None, f"found {reprlib.repr(key)} twice", key_node.start_mark)
+        return True
+
+    def construct_yaml_int(self, node: Node) -> int:
+        value = int(super().construct_yaml_int(node))
         if abs(value) >= 2**64:
-            raise yaml.constructor.ConstructorError(None, None, "found a number of more than 64 bits", node.start_mark)
+            raise ConstructorError(None, None, "found an integer of more than 64 bits", node.start_mark)
         return value
 
 
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
 
 
 def load(path: str | Path = FILE) -> Params:
@@ -198,12 +197,12 @@ def load(path: str | Path = FILE) -> Params:
             out of range; all such values are named together, each with what was got and what is expected.
     """
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        values = _read(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError("the parameters are missing", file=path, fix="run from the repository's root") from None
     except OSError as error:
         raise InputError("the parameters can not be read", file=path, got=error) from None
-    except Exception as error:  # besides its own, PyYAML raises nearly anything on a value that is none of its type
+    except Exception as error:  # besides its own errors, the parser lets through those of int, float and datetime
         raise InputError("the parameters are not valid YAML", file=path, got=error) from None
     params, problems = _validated(Params, values)
     wrong = {problem.split(":")[0] for problem in problems}
@@ -213,8 +212,15 @@ def load(path: str | Path = FILE) -> Params:
     return params
 
 
+def _read(text: str) -> object:
+    """Parse YAML 1.2, with the parser that DVC uses: `010` is ten, `1e-3` a number and `on` a word to both."""
+    parser = YAML(typ="safe", pure=True)
+    parser.Composer, parser.Constructor = _Composer, _Constructor
+    return parser.load(text)
+
+
 def checked(section: type[Section], values: object, path: str | Path) -> Section:
-    """Make `section` of plain values as YAML or JSON give them, or raise InputError with all that is wrong."""
+    """Make a `section` from plain values of YAML or JSON; raise InputError that names everything that is wrong."""
     made, problems = _validated(section, values)
     if made is None:
         raise _report(problems, path)
@@ -222,9 +228,9 @@ def checked(section: type[Section], values: object, path: str | Path) -> Section
 
 
 def _validated(section: type[Section], values: object) -> tuple[Section | None, list[str]]:
-    """The section, or None and all that is wrong with the values, each beginning with the name of the one it is of."""
+    """The section, or None and a list of problems, each of which begins with the name of its parameter."""
     try:
-        # as JSON, where a strict section takes a mapping and a tuple takes a list
+        # through JSON, in which strict validation accepts a mapping for a section and a list for a tuple
         return TypeAdapter(section).validate_json(json.dumps(values, default=str)), []
     except ValidationError as error:
         return None, [_describe(problem, section) for problem in error.errors()]
@@ -249,7 +255,7 @@ def _describe(problem: Mapping[str, Any], section: type) -> str:
     said = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     hint = ""
     if isinstance(problem["input"], str) and _is_number(problem["input"]):
-        hint = " (YAML reads it as text: write it without quotes and exponent)"
+        hint = " (it is text: write it without quotes)"
     return f"{where or 'the whole file'}: got {reprlib.repr(problem['input'])}, it {said}{hint}"
 
 
@@ -271,10 +277,10 @@ def _names(section: type, prefix: str = "") -> list[str]:
 
 
 def _contradictions(values: object) -> list[tuple[set[str], str]]:
-    """Values that are each right and wrong together: their names, and what is wrong.
+    """Parameters that are valid alone but not together: their names, and what is wrong.
 
-    They are read from the plain values, so that they are found beside other problems; one that is absent or no number
-    contradicts nothing.
+    This reads the plain values, so that contradictions are reported together with other problems; a value that is
+    absent or not a number contradicts nothing.
     """
     low, high = _number(values, "train.normalise_low"), _number(values, "train.normalise_high")
     tile, overlap = _number(values, "train.tile_px"), _number(values, "train.tile_overlap_px")
@@ -303,7 +309,7 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
 
 
 def _number(values: object, name: str) -> float:
-    """The number of this dotted name, NaN where there is none."""
+    """The number under a dotted name, NaN if there is none."""
     for part in name.split("."):
         values = values.get(part) if isinstance(values, Mapping) else None
     return values if isinstance(values, int | float) and not isinstance(values, bool) else math.nan

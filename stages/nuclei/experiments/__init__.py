@@ -1,4 +1,4 @@
-"""Several runs beside each other: comparison, ablation, repeats.
+"""Several runs side by side: comparison, ablation, repeats.
 
 May import: base, evaluate, report.
 """

@@ -1,4 +1,4 @@
-"""What each ingredient of a recipe is worth: experiments that change one thing, each set against the recipe itself."""
+"""An ablation: experiments that each change one thing, compared with the recipe that they change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from nuclei.base.errors import InputError
 from nuclei.experiments.comparison import MetricDifference, compare
 from nuclei.experiments.revisions import Snapshot
-from nuclei.report.figures import Drawing
+from nuclei.report.drawing import Drawing
 
 METRICS = ("dice", "iou", "map", "ap50", "pq")
-JUDGED = {"dice": "Dice", "map": "mAP"}  # have an interval in the table, and are drawn
+JUDGED = {"dice": "Dice", "map": "mAP"}  # these get a difference with its interval, and are drawn
 COLUMNS = [
     *("change", "images", *METRICS),
     *(f"{metric}_{what}" for metric in JUDGED for what in ("difference", "low", "high")),
@@ -26,15 +26,15 @@ Row = dict[str, Any]
 
 
 def tabulate(recipe: Snapshot, experiments: Sequence[Snapshot], part: str) -> list[Row]:
-    """Set each experiment against the recipe, on the images of one part.
+    """Compare each experiment with the recipe, on the images of one part.
 
     Returns:
-        Rows of COLUMNS, the recipe's first: what was changed (`parameter=value`), the scores, the difference to the
+        Rows of COLUMNS, the recipe's first: what was changed (`parameter=value`), the scores, the difference from the
         recipe with its paired 95 % interval over images (see comparison.py), and the command that makes the row. A
         cell is empty where there is no value.
 
     Raises:
-        InputError: one was not scored on the same images of this part, or does not differ from the recipe.
+        InputError: an experiment was not scored on the same images of this part, or differs in no parameter.
     """
     if part not in recipe.metrics:
         fix = f"name {part} in evaluate.parts"
@@ -71,14 +71,14 @@ def _interval(row: MetricDifference) -> Row:
 
 
 def command(experiment: Snapshot) -> str:
-    """What makes this experiment again from the commit that it started from."""
+    """The command that reproduces this experiment from the commit that it started from."""
     started = experiment.started or {}
     changed = {name: value for name, value in experiment.parameters.items() if started.get(name) != value}
     return shlex.join(["dvc", "exp", "run", *(word for text in _assigned(changed) for word in ("-S", text))])
 
 
 def _assigned(values: Mapping[str, str]) -> list[str]:
-    """Parameters, given as JSON, as `dvc exp run -S` takes them: text without quotes, lists without spaces."""
+    """Parameters (JSON values) as `dvc exp run -S` takes them: strings without quotes, lists without spaces."""
     plain = {name: json.loads(value) for name, value in values.items()}
     return [
         f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
@@ -87,15 +87,15 @@ def _assigned(values: Mapping[str, str]) -> list[str]:
 
 
 def _short(change: str) -> str:
-    """The parameters without their sections, as a drawing has room for."""
+    """The parameters without their sections: a drawing has no room for more."""
     return " ".join(word[word.rfind(".", 0, word.index("=")) + 1 :] for word in change.split())
 
 
 def draw(rows: Sequence[Row]) -> Drawing:
-    """The differences of `tabulate` with their intervals, one line an experiment, from the largest loss of mAP up.
+    """The differences of `tabulate` with their intervals, one line per experiment, the largest loss of mAP first.
 
     Raises:
-        InputError: one has no interval: of a single image there is none.
+        InputError: a difference has no interval, because only one image has a score.
     """
     recipe, *others = rows
     for row in others:
@@ -104,22 +104,24 @@ def draw(rows: Sequence[Row]) -> Drawing:
             raise InputError(f"{row['change']} has no interval to draw", got=f"{row['images']} images", fix=fix)
     others = sorted(others, key=lambda row: row["map_difference"])
     figure = Figure(figsize=(9.6, 1.3 + 0.34 * len(others)))
-    said = []
+    texts = []
     for column, (axes, (metric, title)) in enumerate(
         zip(figure.subplots(1, len(JUDGED), sharey=True), JUDGED.items(), strict=True)
     ):
         for place, row in enumerate(others):
             value, low, high = (row[f"{metric}_{what}"] for what in ("difference", "low", "high"))
-            shows = low > 0 or high < 0
-            colour = "C0" if shows else "C4"
+            excludes_zero = low > 0 or high < 0
+            colour = "C0" if excludes_zero else "C4"
             axes.hlines(place, low, high, color=colour, linewidth=2.4)
-            axes.plot(value, place, "o", color=colour, markerfacecolor=colour if shows else "none", markersize=6.5)
-            said.append(f"{title} {value:+.3f} [{low:+.3f}, {high:+.3f}] with {row['change']}")
+            axes.plot(
+                value, place, "o", color=colour, markerfacecolor=colour if excludes_zero else "none", markersize=6.5
+            )
+            texts.append(f"{title} {value:+.3f} [{low:+.3f}, {high:+.3f}] with {row['change']}")
         axes.axvline(0, color="C3", linewidth=1.2, zorder=1)
-        axes.set_xlabel(f"{title} minus the recipe's {recipe[metric]:.3f}")
+        axes.set_xlabel(f"{title} minus that of the recipe, {recipe[metric]:.3f}")
         axes.grid(axis="y", visible=False)
         axes.tick_params(axis="y", length=0)
         if not column:
             axes.set_yticks(range(len(others)), [_short(row["change"]) for row in others])
             axes.set_ylim(len(others) - 0.5, -0.5)
-    return Drawing("What each ingredient is worth", f"Change one thing: {'; '.join(said)}.", figure)
+    return Drawing("Ablation", f"Difference from the recipe: {'; '.join(texts)}.", figure)

@@ -1,7 +1,7 @@
 """Two revisions compared by what git tracks of them: metrics, per-image scores and parameters.
 
-The differences are paired: both scored the same images, so what makes an image hard cancels out, and a small change
-shows that two separate intervals would hide. Light on imports, for an answer within a second.
+The differences are paired: both revisions scored the same images, so the difficulty of an image cancels out, and a
+change shows that is smaller than the interval of either score. Imports nothing heavy: the answer takes about a second.
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from nuclei.base.errors import InputError
 from nuclei.evaluate import aggregate
 from nuclei.evaluate.aggregate import DIGITS, LOWER_IS_BETTER, Columns
 from nuclei.evaluate.bootstrap import intervals
-from nuclei.experiments.documents import Block, Heading, Sentence, Table
 from nuclei.experiments.revisions import Number, Snapshot
 
-RESAMPLES, SEED = 2000, 0  # fixed: the same two revisions always compare alike
+RESAMPLES, SEED = 2000, 0  # fixed, so that the same two revisions always give the same intervals
 SHOWN_IMAGES = 10
-COUNTS = ("images", "nuclei")  # in metrics.json, but no scores
+COUNTS = ("images", "nuclei")  # in metrics.json, but not scores
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
 NO_INTERVAL, NOT_COMPARABLE = "no interval", "not comparable"
 
 
 @dataclass(frozen=True)
 class Change:
-    """A parameter that differs; None where a revision does not have it."""
+    """A parameter that differs, both values as JSON; None where a revision lacks it."""
 
     parameter: str
     base: str | None
@@ -40,12 +39,13 @@ class Change:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """A metric of both, head minus base with its 95 % interval, and what that says.
+    """One metric in base and head, their difference with its 95 % interval, and the verdict.
 
     Attributes:
-        images: that base, head and their difference are of: those with a score in both. 0 where nothing is comparable;
-            base and head are then of all images that they have a score for.
-        only_one: images left out because their score is defined in one of the two alone.
+        images: the number of images behind base, head and difference: those with a score in both. 0 where the metric
+            is not comparable; base and head then cover all images for which each has a score.
+        only_one: images left out because only one of the two has a score for them.
+        difference: head minus base.
     """
 
     metric: str
@@ -61,7 +61,7 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class ImageDifference:
-    """mAP and Dice of one image in both."""
+    """mAP and Dice of one image in base and head; None where undefined."""
 
     id: str
     map_base: Number
@@ -73,16 +73,16 @@ class ImageDifference:
 
 @dataclass(frozen=True)
 class PartComparison:
-    """One part.
+    """The comparison on one part (val or test).
 
     Attributes:
-        images, nuclei: that both scored and whose truth is the same; all scores are of these.
-        only_base, only_head: images that one alone scored.
-        changed: images whose truth differs.
-        same_images: whether both were scored on the same images with the same truth.
+        images, nuclei: scored by both with the same annotation; every score here is computed from these.
+        only_base, only_head: images that only one of the two scored.
+        changed: images that both scored, but with different annotations.
+        same_images: whether both were scored on the same images with the same annotations.
         metrics: in the order of metrics.json.
-        lost, gained: images, from the largest change of mAP down.
-        one_sided: images whose mAP is defined in one of the two alone.
+        lost, gained: the images whose mAP changed most, largest change first.
+        one_sided: images whose mAP is undefined in one of the two.
     """
 
     part: str
@@ -100,7 +100,7 @@ class PartComparison:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that `compare` found; `worse` are the metrics with this verdict, as part.metric."""
+    """Everything that `compare` found; `worse` lists the metrics with that verdict, as part.metric."""
 
     base: str
     head: str
@@ -110,7 +110,7 @@ class Comparison:
 
 
 def compare(base: Snapshot, head: Snapshot) -> Comparison:
-    """Compare two revisions; a part that only one has is left out of the scores, but its images are counted."""
+    """Compare two revisions, part by part; of a part that only one has, only the images are counted."""
     names = {**base.parameters, **head.parameters}
     changes = [Change(name, base.parameters.get(name), head.parameters.get(name)) for name in names]
     parts = [_compare_part(part, base, head) for part in {**base.images, **head.images}]
@@ -119,11 +119,11 @@ def compare(base: Snapshot, head: Snapshot) -> Comparison:
 
 
 def judged_worse(comparison: Comparison, metrics: Sequence[str] = ()) -> list[str]:
-    """Those of `comparison.worse` that are among the metrics, or all of them where none is named.
+    """Return those of `comparison.worse` that are among the metrics, or all of them where none is named.
 
     Raises:
-        InputError: a metric is unknown, or has no verdict in any part; or no metric has one: then nothing was judged,
-            which is not the same as nothing having got worse.
+        InputError: a metric is unknown or has no verdict in any part; or no metric has a verdict. Nothing was judged
+            then, which is not the same as nothing having got worse.
     """
     rows = [row for part in comparison.parts for row in part.metrics]
     known = {row.metric for row in rows}
@@ -131,7 +131,7 @@ def judged_worse(comparison: Comparison, metrics: Sequence[str] = ()) -> list[st
     if not decided:
         raise InputError(
             "nothing could be compared, so whether anything got worse is unknown",
-            got="; ".join(f"{part.part}: {_which_images(part)}" for part in comparison.parts) or "no part",
+            got=", ".join(f"{part.part}: {part.images} images in common" for part in comparison.parts) or "no part",
             fix="compare revisions that were scored on the same images",
         )
     for name in metrics:
@@ -142,30 +142,6 @@ def judged_worse(comparison: Comparison, metrics: Sequence[str] = ()) -> list[st
             verdicts = sorted({row.verdict for row in rows if row.metric == name})
             raise InputError("a metric to judge has no verdict", got=f"{name}: {', '.join(verdicts)}")
     return [name for name in comparison.worse if not metrics or name.partition(".")[2] in metrics]
-
-
-def document(comparison: Comparison) -> list[Block]:
-    """The comparison as headings, sentences and tables."""
-    blocks: list[Block] = [Heading(f"{comparison.head} against {comparison.base}", level=1)]
-    if comparison.parameters:
-        rows = [[change.parameter, change.base or "-", change.head or "-"] for change in comparison.parameters]
-        blocks += [Heading("Parameters"), Table(["parameter", "base", "head"], rows)]
-    else:
-        blocks.append(Sentence("No parameter differs."))
-    for part in comparison.parts:
-        blocks += [Heading(part.part), Sentence(_which_images(part))]
-        if part.images:
-            blocks += [_metric_table(part), *_one_sided(part), *_image_tables(part)]
-    return [
-        *blocks,
-        Sentence(
-            "Difference is head minus base. Its 95 % interval is a paired bootstrap over images; better or worse is "
-            "what lies wholly on one side of 0. Each metric is judged on its own: where nothing changed, one in "
-            "twenty would still be called different. auc and average_precision rank the pixels of all images "
-            "together, which needs the score of every pixel, and git tracks none: they have no interval; the means "
-            "of the images' own, auc_mean and average_precision_mean, have."
-        ),
-    ]
 
 
 def _compare_part(part: str, base: Snapshot, head: Snapshot) -> PartComparison:
@@ -196,7 +172,7 @@ def _compare_part(part: str, base: Snapshot, head: Snapshot) -> PartComparison:
 
 
 def _truth(columns: Columns) -> list[NDArray[np.float64]]:
-    """What the table tells of an image's truth, from TRUTH_COLUMNS; the last are the pixels of its nuclei."""
+    """The columns that identify an image's annotation: its size, nuclei and foreground pixels (TP + FN)."""
     return [columns["height"], columns["width"], columns["nuclei"], columns["tp"] + columns["fn"]]
 
 
@@ -206,9 +182,9 @@ def _metric_differences(
     """Differences over the images in common.
 
     Args:
-        before, after: their rows.
-        base, head: the metrics as reported: what the rows do not give, AUC and average precision, is taken from here.
-        whole: these are all images of both.
+        before, after: the rows of those images in base and head.
+        base, head: the metrics as reported, for those that can not be computed from rows: AUC and average precision.
+        whole: the images in common are all images of both.
     """
     images = len(before["nuclei"])
     if not images:
@@ -236,7 +212,7 @@ def _metric_differences(
             continue
         reported = [_number(of.get(name)) for of in (base, head)]
         one, other = [of[name] for of in common] if name in found else reported if whole else [None, None]
-        if one is None or other is None:  # one has no score to set against the other's
+        if one is None or other is None:  # a score in one of the two at most
             one, other = [of[name] for of in alone] if name in found else reported
             rows.append(MetricDifference(name, 0, 0, one, other, None, None, None, NOT_COMPARABLE))
             continue
@@ -248,7 +224,7 @@ def _metric_differences(
 
 
 def _both_defined(before: Columns, after: Columns) -> tuple[Columns, Columns]:
-    """The rows with every mean score undefined that is undefined in the other: such an image drops out of both."""
+    """The rows, with each score set to NaN that is NaN in the other, so that such an image drops out of both means."""
     columns = aggregate.MEANS.values()
     gaps = {name: np.where(np.isnan(before[name] + after[name]), np.nan, 0.0) for name in columns}
     one, other = (
@@ -267,9 +243,9 @@ def _verdict(metric: str, low: Number, high: Number) -> str:
 
 
 def _image_differences(ids: Sequence[str], before: Columns, after: Columns) -> tuple[list[ImageDifference], ...]:
-    """The images that lost most mAP, that gained most, and that have one in only one of the two.
+    """The images that lost most mAP, those that gained most, and those whose mAP is undefined in one of the two.
 
-    Of equal ones those whose Dice changed more come first.
+    Ties in mAP are broken by the change of Dice, then by id.
     """
     scores = [[[_number(value) for value in rows[name]] for rows in (before, after)] for name in ("map", "dice")]
     paired: list[tuple[tuple[float, float], ImageDifference]] = []
@@ -287,65 +263,7 @@ def _image_differences(ids: Sequence[str], before: Columns, after: Columns) -> t
 
 
 def _number(value: Any) -> Number:
-    """A plain number, rounded as the reports are, None for NaN."""
+    """A plain number, rounded as in the reports; None for NaN."""
     if value is None or not math.isfinite(value):
         return None
     return round(float(value), DIGITS) + 0.0  # no minus zero
-
-
-def _which_images(part: PartComparison) -> str:
-    both = f"{part.images} images, {part.nuclei} nuclei"
-    if part.same_images:
-        return f"Both were scored on the same {both}."
-    reasons = {
-        "only in base": part.only_base,
-        "only in head": part.only_head,
-        "with another truth": part.changed,
-    }
-    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
-    what = f"All scores here are of the {both} in common." if part.images else "Nothing can be compared."
-    return f"NOT SCORED ON THE SAME IMAGES: {listed}. {what}"
-
-
-def _one_sided(part: PartComparison) -> list[Sentence]:
-    """How many images count for neither revision, because the other has no score to set against theirs."""
-    counts = [f"{row.metric} {row.only_one}" for row in part.metrics if row.only_one]
-    if not counts:
-        return []
-    what = "Images with a score in only one of the two (in the other it is undefined, 0 / 0) count in neither mean: "
-    return [Sentence(what + ", ".join(counts) + ".")]
-
-
-def _metric_table(part: PartComparison) -> Table:
-    rows = []
-    for row in part.metrics:
-        name = f"{row.metric} (lower is better)" if row.metric in LOWER_IS_BETTER else row.metric
-        interval = "-" if row.low is None or row.high is None else f"{row.low:+.4f} to {row.high:+.4f}"
-        values = [_shown(row.base), _shown(row.head), _shown(row.difference, "+")]
-        rows.append([name, str(row.images), *values, interval, row.verdict])
-    return Table(["metric", "images", "base", "head", "difference", "95 % interval", "verdict"], rows)
-
-
-def _image_tables(part: PartComparison) -> list[Table]:
-    header = ["image", "mAP base", "mAP head", "difference", "Dice base", "Dice head"]
-    captions = {
-        f"The {part.part} images that lost most": part.lost,
-        f"The {part.part} images that gained most": part.gained,
-        f"The {part.part} images with a mAP in only one of the two, which can not be ranked": part.one_sided,
-    }
-    tables = []
-    for caption, images in captions.items():
-        rows = [
-            [
-                *(of.id, _shown(of.map_base), _shown(of.map_head), _shown(of.map_difference, "+")),
-                *(_shown(of.dice_base), _shown(of.dice_head)),
-            ]
-            for of in images
-        ]
-        if rows:
-            tables.append(Table(header, rows, f"{caption} ({len(rows)})", folded=True))
-    return tables
-
-
-def _shown(value: Number, sign: str = "") -> str:
-    return "-" if value is None else f"{value:{sign}.4f}"

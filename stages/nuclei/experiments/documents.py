@@ -6,16 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
-STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
-div { overflow-x: auto }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid #8884; text-align: left; white-space: nowrap }
-.better td:last-child { color: #118844; font-weight: 600 }
-.worse td:last-child { color: #cc3333; font-weight: 600 }
-"""
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+TEMPLATE = "document.html.j2"
 
 
 @dataclass(frozen=True)
@@ -35,7 +30,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells, as many in each as in the header; `folded` hides it under its caption where that is possible."""
+    """Rows with as many cells as the header; `folded` collapses the table under its caption in Markdown and HTML."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -47,21 +42,26 @@ Block = Heading | Sentence | Table
 
 
 def as_text(blocks: Sequence[Block]) -> str:
-    """Columns that line up in a terminal."""
+    """Plain text for a terminal, with aligned columns."""
     return "\n\n".join(_text(block) for block in blocks) + "\n"
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
-    """GitHub's Markdown, folded tables in <details>."""
+    """GitHub's Markdown, with folded tables in <details>."""
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
 
 
 def as_html(blocks: Sequence[Block], title: str) -> str:
-    """One page that needs nothing else. A table row has its last cell as class, so that verdicts have colours."""
-    body = "\n".join(_html(block) for block in blocks)
-    viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    head = f'<meta charset="utf-8">{viewport}<title>{escape(title)}</title><style>{STYLE}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
+    """One self-contained page. The last cell of a row is also the row's class, which colours the verdicts."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # ids and parameters are the user's: text, never markup
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["kind"] = lambda block: type(block).__name__
+    return environment.get_template(TEMPLATE).render(blocks=blocks, title=title) + "\n"
 
 
 def _text(block: Block) -> str:
@@ -87,23 +87,7 @@ def _markdown(block: Block) -> str:
     return f"{_plain(block.caption)}:\n\n{table}" if block.caption else table
 
 
-def _html(block: Block) -> str:
-    if isinstance(block, Heading):
-        return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
-    if isinstance(block, Sentence):
-        return f"<p>{escape(block.text)}</p>"
-    header = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in block.header)
-    rows = "\n".join(
-        f'<tr class="{escape(row[-1])}">' + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-        for row in block.rows
-    )
-    table = f"<div><table>\n<thead><tr>{header}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
-    if block.folded:
-        return f"<details><summary>{escape(block.caption)}</summary>\n{table}\n</details>"
-    return f"<h3>{escape(block.caption)}</h3>\n{table}" if block.caption else table
-
-
 def _plain(text: str) -> str:
-    """The text with what Markdown or HTML would read as markup made harmless; names of metrics keep their `_`."""
+    """The text with the characters escaped that are markup in Markdown or HTML; `_` stays, for names of metrics."""
     escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`").replace("*", "\\*")
     return escaped.replace("[", "\\[").replace("<", "&lt;").replace("@", "&#64;")

@@ -1,4 +1,4 @@
-"""What the seed alone moves: mean and standard deviation of every metric over runs that differ in nothing else."""
+"""The effect of the seed: mean and standard deviation of every metric over runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ def spread(runs: Sequence[Snapshot]) -> list[Row]:
     """Tabulate the runs, over all images and by modality.
 
     Returns:
-        Rows of COLUMNS, then one value for each run under its parameter `seed`. `std` is the sample standard
-        deviation, with n - 1 below the line; auc and average_precision, which rank the pixels of all images together,
-        stand only where `modality` is all. A value is empty where it is undefined.
+        Rows of COLUMNS, then one column for each run, named after its seed. `std` is the sample standard deviation
+        (n - 1 in the denominator). auc and average_precision rank the pixels of all images together, so they are given
+        for all modalities only. A cell is empty where a value is undefined.
 
     Raises:
-        InputError: there are fewer than two runs, two of one seed, or runs that differ in another parameter or image.
+        InputError: there are fewer than two runs, two runs have the same seed, or two differ in another parameter or in
+            their images.
     """
     seeds = _seeds(runs)
     rows = []
@@ -40,14 +41,16 @@ def spread(runs: Sequence[Snapshot]) -> list[Row]:
             for metric in scores[0]:
                 values = np.array([np.nan if of[metric] is None else of[metric] for of in scores], np.float64)
                 cells = dict(zip(seeds, values, strict=True)) | {"mean": values.mean(), "std": values.std(ddof=1)}
-                known = {name: "" if np.isnan(value) else round(float(value), DIGITS) for name, value in cells.items()}
+                cells_rounded = {
+                    name: "" if np.isnan(value) else round(float(value), DIGITS) for name, value in cells.items()
+                }
                 head = {"part": part, "modality": modality, "images": int(where.sum()), "metric": metric}
-                rows.append({**head, **known})
+                rows.append({**head, **cells_rounded})
     return rows
 
 
 def columns(runs: Sequence[Snapshot]) -> list[str]:
-    """Those of the rows of `spread`."""
+    """The columns of the rows of `spread`."""
     return [*COLUMNS, *_seeds(runs)]
 
 
@@ -58,7 +61,7 @@ def _scores(run: Snapshot, part: str, where: Any, *, whole: bool) -> dict[str, A
 
 
 def _seeds(runs: Sequence[Snapshot]) -> list[str]:
-    """The seeds, as names of columns; InputError unless the runs differ in them and in nothing else."""
+    """The seeds as column names; InputError unless the runs differ in the seed and in nothing else."""
     if len(runs) < 2:
         raise InputError("a standard deviation needs two runs", got=len(runs), fix="name more experiments")
     first = runs[0]

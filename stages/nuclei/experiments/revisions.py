@@ -1,4 +1,4 @@
-"""What git tracks of one revision, or of a DVC experiment: metrics, per-image scores and parameters."""
+"""What git tracks of one revision or DVC experiment: metrics, per-image scores and parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from nuclei.base.errors import InputError
 from nuclei.evaluate import aggregate
@@ -24,16 +25,16 @@ Number = float | None  # None: undefined
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one revision says of itself.
+    """The tracked results of one revision.
 
     Attributes:
-        name: as the user gave it.
-        metrics: of each part.
+        name: as the user gave it, with the commit.
+        metrics: by part, then by name.
         parameters: every leaf of params.yaml by its dotted name, as JSON.
-        images: of each part, the ids and the numeric columns of their rows in the per-image table.
-        modalities: of each part, those of its images, in the same order; empty text where the table has none.
-        started: the parameters of the commit that a DVC experiment started from, or of the one before; None where
-            none can be read.
+        images: for each part, the ids and the numeric columns of its rows in the per-image table.
+        modalities: for each part, the modality of each image in the same order; "" where the table has none.
+        started: the parameters of the parent commit, which for a DVC experiment is the one that it started from; None
+            where they can not be read.
     """
 
     name: str
@@ -63,13 +64,13 @@ def read_revision(revision: str, folder: Path) -> Snapshot:
     before = _git(folder, "show", f"{commit}^:./{PARAMS}")
     try:
         started = None if before.returncode else _parameters(before.stdout.decode("utf-8", errors="replace"), "")
-    except InputError:  # of another revision than the one asked for
+    except InputError:  # a fault of the parent does not concern the revision that was asked for
         started = None
     return replace(snapshot, started=started)
 
 
 def read_working_tree(folder: Path) -> Snapshot:
-    """Read what lies in `folder`, committed or not.
+    """Read the files in `folder`, committed or not.
 
     Raises:
         InputError: a report is absent or can not be read.
@@ -101,7 +102,7 @@ def _commit(revision: str, folder: Path) -> str:
     if listed.returncode:
         said = listed.stderr.decode(errors="replace").strip()
         raise InputError("git can not read this folder", file=folder.resolve(), got=said)
-    # DVC keeps an experiment as refs/exps/<the 40 digits of its baseline, cut after 2>/<name>
+    # DVC stores an experiment as refs/exps/<first 2 digits of the baseline commit>/<other 38>/<name>
     refs = re.findall(r"^(\w+) refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)$", listed.stdout.decode(), re.MULTILINE)
     commits = [commit for commit, name in refs if name == revision]
     if len(commits) > 1:
@@ -118,11 +119,11 @@ def _commit(revision: str, folder: Path) -> str:
 
 
 def _advice(folder: Path) -> str:
-    """What to do about a revision that is not there."""
+    """How to get a revision that this clone does not have."""
     if _git(folder, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true":
         everything = '"+refs/heads/*:refs/remotes/origin/*"'
         return f"this clone is shallow, fetch what it lacks: git fetch --unshallow origin {everything}"
-    return "list what there is: git branch --all; an experiment of others comes with: dvc exp pull origin NAME"
+    return "list the branches with git branch --all; fetch a colleague's experiment with dvc exp pull origin NAME"
 
 
 def _snapshot(name: str, text: Any) -> Snapshot:
@@ -140,7 +141,7 @@ def _snapshot(name: str, text: Any) -> Snapshot:
     for part in dict.fromkeys(parts.tolist()):
         ids = [row["id"] for row in rows if row["part"] == part]
         if len(set(ids)) < len(ids):
-            raise InputError("an image stands twice in the per-image table", file=where(PER_IMAGE), got=part)
+            raise InputError("an image is listed twice in the per-image table", file=where(PER_IMAGE), got=part)
         images[part] = ids, aggregate.chosen(columns, parts == part)
         modalities[part] = [row.get("modality") or "" for row in rows if row["part"] == part]
     return Snapshot(name, metrics, _parameters(text(PARAMS), name), images, modalities)
@@ -148,13 +149,13 @@ def _snapshot(name: str, text: Any) -> Snapshot:
 
 def _parameters(text: str, name: str) -> dict[str, str]:
     try:
-        return _leaves(yaml.safe_load(text))
-    except yaml.YAMLError as error:
+        return _leaves(YAML(typ="safe").load(text))  # as DVC reads it
+    except YAMLError as error:
         raise InputError("the parameters are not valid YAML", file=f"{PARAMS} of {name}", got=error) from None
 
 
 def _leaves(value: object, prefix: str = "") -> dict[str, str]:
-    """Plain text, unlike `params.load`: another revision may have other parameters than this code knows."""
+    """Every leaf by its dotted name. Not `params.load`: other revisions may have parameters unknown to this code."""
     if not isinstance(value, dict):
         return {prefix: json.dumps(value, ensure_ascii=False, default=str)}
     leaves: dict[str, str] = {}

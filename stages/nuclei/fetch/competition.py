@@ -1,63 +1,43 @@
-"""The competition's archives through Kaggle's own client, with the user's own account."""
+"""The competition's archives from Kaggle, with the user's own account."""
 
 from __future__ import annotations
 
-import io
-import sys
-from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
+import kagglehub
 import requests
+from kagglehub.exceptions import DataCorruptionError, UnauthenticatedError
 
 from nuclei.base.errors import InputError
 
 BBBC038 = "or take the same images without an account: data: bbbc038"
 CREDENTIALS = (
-    "run `kaggle auth login`; or make a token at https://www.kaggle.com/settings/api and put it into "
-    f"~/.kaggle/access_token or the variable KAGGLE_API_TOKEN; {BBBC038}"
+    "make a token at https://www.kaggle.com/settings/api and put it into ~/.kaggle/access_token or the variable "
+    f"KAGGLE_API_TOKEN; {BBBC038}"
 )
 
 
-def download_competition_file(competition: str, name: str, folder: Path) -> Path:
-    """Download one file of a competition into `folder`, resumed where it broke off, and return its path.
+def download_competition_file(competition: str, name: str) -> Path:
+    """Download one file of a competition into kagglehub's cache, unless it is there, and return its path.
 
-    Nothing of what the client says is passed on: its errors quote signed addresses, which are credentials.
+    kagglehub resumes what an earlier attempt left and checks the MD5 sum that Kaggle announces. Its error messages
+    are not repeated, because they may quote signed addresses, which are credentials.
 
     Raises:
-        InputError: no credentials, the wrong ones, the rules not accepted, or no connection.
+        InputError: no credentials or wrong ones, the rules not accepted, a damaged download, or no connection.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     page = f"https://www.kaggle.com/competitions/{competition}"
     try:
-        with redirect_stdout(io.StringIO()):
-            client = _client()
-            client.competition_download_file(competition, name, path=str(folder), quiet=not sys.stderr.isatty())
-    except requests.HTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        fix = f"look at {page}, or try again later; {BBBC038}"
-        if status == 401:
-            fix = CREDENTIALS
-        elif status == 403:
-            fix = f"accept the competition's rules, once, at {page}/rules, and run it again; {BBBC038}"
-        raise InputError(f"Kaggle refuses {name}", file=page, got=f"HTTP {status}", fix=fix) from None
-    except (requests.RequestException, ValueError) as error:  # ValueError: the size is not the announced one
-        fix = f"check the network, then run it again: it goes on from there; {BBBC038}"
-        got = type(error).__name__
-        raise InputError(f"Kaggle could not be reached for {name}", file=page, got=got, fix=fix) from None
-    path = folder / name
-    if not path.is_file():
-        found = sorted(file.name for file in folder.iterdir())
-        raise InputError(f"Kaggle sent no {name}", file=page, got=found, fix=f"look at {page}/data; {BBBC038}")
-    return path
-
-
-def _client() -> Any:
-    """Kaggle's client, signed in. It ends the process where it finds no credentials: that becomes an error."""
-    try:
-        import kaggle  # signs in as it is imported, and swallows what goes wrong there
-
-        kaggle.api.authenticate()
-    except SystemExit:
+        return Path(kagglehub.competition_download(competition, path=name))
+    except UnauthenticatedError:
         raise InputError("`data: kaggle` needs your Kaggle credentials", got="none", fix=CREDENTIALS) from None
-    return kaggle.api
+    except requests.HTTPError as error:
+        status = error.response.status_code
+        fixes = {401: CREDENTIALS, 403: f"accept the competition's rules, once, at {page}/rules; {BBBC038}"}
+        fix = fixes.get(status, f"look at {page}, or try again later; {BBBC038}")
+        raise InputError(f"Kaggle refuses {name}", file=page, got=f"HTTP {status}", fix=fix) from None
+    except (requests.RequestException, DataCorruptionError) as error:
+        fix = f"check the network, then run it again: it resumes there; {BBBC038}"
+        raise InputError(f"downloading {name} failed", file=page, got=type(error).__name__, fix=fix) from None
+    except ValueError:  # of a ~/.kaggle/kaggle.json that is not what Kaggle writes
+        raise InputError("your Kaggle credentials can not be read", got="no valid JSON", fix=CREDENTIALS) from None

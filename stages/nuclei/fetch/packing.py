@@ -1,4 +1,4 @@
-"""A data set as one zip archive: its fingerprint, the same bytes for the same content, and whether it is whole."""
+"""A data set as one zip archive: fingerprinted, packed reproducibly, and checked for damage."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from nuclei.base.errors import InputError
 from nuclei.base.formats import EXTENSIONS
 from nuclei.base.progress import track
 
-NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})  # what a desktop leaves behind, and hidden files
-FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip entry can have
+NOT_DATA = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})  # written by desktops; hidden files are skipped too
+FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip entry can have
 CHUNK_BYTES = 1 << 20
 DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, RuntimeError, ValueError)
 
 
 def fingerprint(source: Path) -> dict[str, object]:
-    """What decides the content of `source`, an archive or a folder, and nothing of where it lies.
+    """Identify the content of `source`, an archive or a folder, independently of its path.
 
     Returns:
-        `from`: "archive" or "folder"; `files`: how many, of a folder; `sha256`: of the archive's bytes, or of
-        the folder's lines `<sha256 of the file>  <name>`, sorted by name (the form that `sha256sum` prints).
+        `from`: "archive" or "folder"; `files`: the number of files of a folder; `sha256`: of the archive's bytes or,
+        for a folder, of one line `<sha256 of the file>  <name>` per file, sorted by name (as `sha256sum` prints them).
     """
     if source.is_file():
         return {"from": "archive", "sha256": _transfer(source, None)}
@@ -38,9 +38,9 @@ def fingerprint(source: Path) -> dict[str, object]:
 def write_archive(source: Path, archive: Path) -> dict[str, object]:
     """Write `source` to the new file `archive` and return the fingerprint of exactly what was written.
 
-    An archive is copied as it is: a hard link would let a later edit of it reach into DVC's cache. A folder's
-    files are stored uncompressed under their names within it, sorted and with a fixed date and mode, so that
-    equal content gives equal bytes on every machine.
+    An archive is copied, not linked: through a hard link, a later edit would change DVC's cache as well. The files of a
+    folder are stored uncompressed under their relative names, sorted and with a fixed date and mode, so that equal
+    content gives equal bytes on every machine.
     """
     if source.is_file():
         with archive.open("xb") as copy:
@@ -51,7 +51,7 @@ def write_archive(source: Path, archive: Path) -> dict[str, object]:
             entry = zipfile.ZipInfo(name, FIRST_DATE)
             entry.create_system = 3  # Unix, on Windows too
             entry.external_attr = (stat.S_IFREG | 0o644) << 16
-            entry.file_size = path.stat().st_size  # lets zipfile choose the large form for files beyond 2 GiB
+            entry.file_size = path.stat().st_size  # above 2 GiB zipfile needs it to choose ZIP64
             with packed.open(entry, "w") as stored:
                 return _transfer(path, stored)
 
@@ -59,7 +59,7 @@ def write_archive(source: Path, archive: Path) -> dict[str, object]:
 
 
 def _folder_fingerprint(folder: Path, read: Callable[[str, Path], str], what: str) -> dict[str, object]:
-    """Hash the folder's files, each by `read`, in the order of their names."""
+    """Hash the files of a folder in the order of their names; `read` returns the hash of one file."""
     files = members(folder)
     total = hashlib.sha256()
     for name, path in track(files, what=what, total=len(files), unit="file"):
@@ -68,7 +68,7 @@ def _folder_fingerprint(folder: Path, read: Callable[[str, Path], str], what: st
 
 
 def _transfer(path: Path, target: IO[bytes] | None) -> str:
-    """Return the SHA-256 of a file, having written it to `target` if there is one."""
+    """Return the SHA-256 of a file, and copy it to `target` if that is given."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_BYTES):
@@ -79,13 +79,13 @@ def _transfer(path: Path, target: IO[bytes] | None) -> str:
 
 
 def members(folder: Path) -> list[tuple[str, Path]]:
-    """The files of a data set: (name within the folder with "/" between its parts, path), sorted by name.
+    """The files of a data set: pairs of the name relative to the folder, with "/" as separator, and the path.
 
-    Hidden files and what desktops leave behind are passed over, at every depth.
+    They are sorted by name. Hidden files and those that desktops write are skipped at every depth.
 
     Raises:
-        InputError: no file is an image; a link leads out of the folder, to a folder or nowhere; a file is no
-            regular file; a name is not UTF-8.
+        InputError: there is no image; a link leads out of the folder, to a folder, or nowhere; there is something
+            other than files, folders and links; a name is not UTF-8.
     """
     found = sorted(_walk(folder, "", folder.resolve()))
     if not any(path.suffix.lower() in EXTENSIONS for _, path in found):
@@ -110,7 +110,7 @@ def _walk(folder: Path, prefix: str, root: Path) -> Iterator[tuple[str, Path]]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(path, f"{name}/", root)
             elif not entry.is_file():
-                raise InputError("not a regular file", file=path, expected="files and folders", fix="remove it")
+                raise InputError("not a regular file", file=path, expected="files and folders", fix="move it elsewhere")
             elif not _is_text(entry.name):
                 raise InputError(
                     "a file name is not UTF-8",
@@ -122,10 +122,10 @@ def _walk(folder: Path, prefix: str, root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _check_link(path: Path, root: Path) -> None:
-    """Refuse all but a link to a file of the same data set: a folder of images may come from anywhere."""
+    """Refuse links except to files of the same folder: a downloaded data set must not reach the user's other files."""
     try:
         target = path.resolve(strict=True)
-    except (OSError, RuntimeError):  # RuntimeError: links in a circle, up to Python 3.12
+    except (OSError, RuntimeError):  # RuntimeError: a circle of links, before Python 3.13
         target = None
     if target is None or target.is_dir() or not target.is_relative_to(root):
         raise InputError(
@@ -140,15 +140,15 @@ def _check_link(path: Path, root: Path) -> None:
 def _is_text(name: str) -> bool:
     try:
         return bool(name.encode("utf-8"))
-    except UnicodeEncodeError:  # a name in another encoding reaches Python as lone surrogates
+    except UnicodeEncodeError:  # Python decodes the bytes of another encoding to lone surrogates
         return False
 
 
 def check_archive(archive: Path, *, fix: str, origin: str | Path | None = None, read: bool = False) -> None:
-    """Check that a file is a zip archive of images, not of further archives; with `read`, each entry's CRC too.
+    """Check that a file is a complete zip archive, and not one of further archives; with `read`, check every CRC.
 
     Raises:
-        InputError: it is not, or is not whole; the message names `origin`, or `archive`, and ends in `fix`.
+        InputError: it is not; the message names `origin`, or else `archive`, and ends in `fix`.
     """
     origin = origin or archive
     try:
@@ -158,7 +158,9 @@ def check_archive(archive: Path, *, fix: str, origin: str | Path | None = None, 
     except DAMAGED as error:
         with archive.open("rb") as file:
             got = f"{archive.stat().st_size} bytes that begin with {file.read(16)!r} ({error})"
-        raise InputError("not a whole zip archive", file=origin, got=got, expected="a zip archive", fix=fix) from None
+        raise InputError(
+            "not a complete zip archive", file=origin, got=got, expected="a zip archive", fix=fix
+        ) from None
     if damaged:
         raise InputError("an archive is damaged", file=origin, got=f"a wrong checksum of {damaged}", fix=fix)
     inner = [name for name in names if name.lower().endswith(".zip")]

@@ -1,12 +1,11 @@
 """The built-in sample: synthetic microscope images of nuclei with exact masks, in the layout of Kaggle's archives.
 
-The looks are those of the real data: fluorescence (dim and large, small and sparse, bright and crowded, clumps, noisy),
-stained tissue (purple on white, purple on purple), and cells in bright-field. Nuclei are irregular ellipses that may
-touch but never overlap. Everything follows from the seed, and no image
-depends on how many others are drawn.
+The images imitate the kinds of the real data: fluorescence (dim and large, small and sparse, bright and crowded, in
+clumps, noisy), stained tissue (purple on white, purple on purple), and cells in bright-field. Nuclei are irregular
+ellipses that may touch but never overlap. The seed determines everything, and no image depends on how many are drawn.
 
-All arithmetic is in float64 and rounded to 8 bit at the end, so that the last bit of a sine, which may differ between
-processors, does not reach the file.
+All arithmetic is in float64 and rounded to 8 bits at the end, so that differences between processors in the last bit of
+functions such as the sine do not reach the file.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from scipy import ndimage
 
 from nuclei.base.files import remove, replacing
 
-DATE = (2018, 1, 16, 0, 0, 0)  # of every file in the archive: that of the real one
+DATE = (2018, 1, 16, 0, 0, 0)  # of every file in the archive, as in the real one
 Plane = NDArray[np.float64]  # (H, W), or (H, W, 3) in colour
 Labels = NDArray[np.uint16]  # (H, W), 0 = background
-WAVES = np.array([2, 3, 4, 5])  # how many times round an outline its bumps come
+WAVES = np.array([2, 3, 4, 5])  # Fourier modes that deform an ellipse: bumps along its outline
 
 SMALL = ((128, 128), (128, 160), (160, 160))
 MEDIUM = ((128, 192), (160, 192), (192, 192))
@@ -36,17 +35,17 @@ LARGE = ((192, 256), (256, 256), (256, 320))
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one kind of image looks.
+class Appearance:
+    """The appearance of one kind of image.
 
     Attributes:
-        draw: makes (H, W, 3) values from 0 to 255 of the nuclei.
-        sizes: the image's height and width, one of these, in pixels.
-        radius: least and greatest mean radius of a nucleus, in pixels.
-        area: mean number of pixels of the image for one nucleus.
-        touching: probability that a nucleus is put against another one.
-        stretch: greatest ratio of a nucleus's axes.
-        bumps: how irregular the outlines are; 0 is an ellipse.
+        draw: renders the nuclei as (H, W, 3) values from 0 to 255.
+        sizes: heights and widths of images, in pixels; one is chosen at random.
+        radius: smallest and largest mean radius of a nucleus, in pixels.
+        area: mean image area per nucleus, in pixels.
+        touching: probability that a nucleus is placed against another one.
+        stretch: largest ratio of the axes of a nucleus.
+        bumps: irregularity of the outlines; 0 is an ellipse.
     """
 
     draw: Callable[[Generator, Nuclei], Plane]
@@ -60,18 +59,18 @@ class Look:
 
 @dataclass(frozen=True)
 class Nuclei:
-    """Where the nuclei are.
+    """The positions and shapes of the nuclei of one image.
 
     Attributes:
-        labels: (H, W), 1..n, each one connected piece.
-        depth: (H, W), 0 in the middle of each nucleus and in the background, 1 at its outline.
+        labels: (H, W), 1..n, each one connected component.
+        depth: (H, W), 0 at the centre of each nucleus and in the background, 1 at the outline.
     """
 
     labels: Labels
     depth: Plane
 
     def each(self, values: Plane) -> Plane:
-        """Spread one value for each nucleus over its pixels; 0 in the background."""
+        """Give every pixel of a nucleus the value of that nucleus, one of `values`; 0 in the background."""
         return np.concatenate([[0.0], values])[self.labels]
 
     @property
@@ -82,13 +81,13 @@ class Nuclei:
 def write_sample(folder: Path, *, images: int, unlabelled: int, seed: int) -> None:
     """Write `folder`/stage1_train.zip with masks and, if `unlabelled` > 0, stage1_test.zip without.
 
-    The same bytes for the same arguments; what else lies in the folder under these two names is replaced.
+    The same arguments give the same bytes. Files of these two names are replaced, or removed where none is written.
 
     Args:
-        folder: made if absent.
-        images: how many with masks.
-        unlabelled: how many without.
-        seed: of everything drawn.
+        folder: created if absent.
+        images: number of images with masks.
+        unlabelled: number of images without masks.
+        seed: seed of everything random.
     """
     _write_archive(folder / "stage1_train.zip", _members(images, seed, first=0, masks=True))
     if unlabelled:
@@ -100,10 +99,10 @@ def write_sample(folder: Path, *, images: int, unlabelled: int, seed: int) -> No
 def draw(seed: int, number: int) -> tuple[NDArray[np.uint8], Labels]:
     """Draw image `number` of the sample: (H, W, 3) uint8 RGB and its label map (H, W) uint16, 0 = background."""
     rng = np.random.default_rng([seed, number])
-    look = LOOKS[number % len(LOOKS)]
-    height, width = look.sizes[rng.integers(len(look.sizes))]
-    nuclei = _place(rng, look, height, width)
-    rgb = look.draw(rng, nuclei)
+    kind = APPEARANCES[number % len(APPEARANCES)]
+    height, width = kind.sizes[rng.integers(len(kind.sizes))]
+    nuclei = _place(rng, kind, height, width)
+    rgb = kind.draw(rng, nuclei)
     return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8), nuclei.labels
 
 
@@ -124,7 +123,7 @@ def _png(pixels: NDArray[Any]) -> bytes:
 
 
 def _write_archive(path: Path, members: Iterator[tuple[str, bytes]]) -> None:
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # stored: a PNG is compressed
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # stored: PNG is compressed
         for name, data in members:
             info = zipfile.ZipInfo(name, DATE)
             info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system
@@ -134,16 +133,16 @@ def _write_archive(path: Path, members: Iterator[tuple[str, bytes]]) -> None:
 # --- geometry ---------------------------------------------------------------------------------------------------------
 
 
-def _place(rng: Generator, look: Look, height: int, width: int) -> Nuclei:
-    """Put nuclei down one by one; one that would lie too much under the others is left out."""
+def _place(rng: Generator, kind: Appearance, height: int, width: int) -> Nuclei:
+    """Place nuclei one by one, skipping those that earlier ones would hide too much."""
     labels, depth = np.zeros((height, width), np.uint16), np.zeros((height, width))
-    wanted = max(2, round(height * width / look.area * rng.uniform(0.6, 1.4)))
+    wanted = max(2, round(height * width / kind.area * rng.uniform(0.6, 1.4)))
     placed: list[tuple[float, float, float]] = []
     for _ in range(4 * wanted):
         if len(placed) == wanted:
             break
-        radius = rng.uniform(*look.radius)
-        if placed and rng.random() < look.touching:
+        radius = rng.uniform(*kind.radius)
+        if placed and rng.random() < kind.touching:
             row, col, other = placed[rng.integers(len(placed))]
             angle, away = rng.uniform(0, 2 * np.pi), (radius + other) * rng.uniform(0.85, 1.05)
             row, col = row + away * np.sin(angle), col + away * np.cos(angle)
@@ -151,10 +150,10 @@ def _place(rng: Generator, look: Look, height: int, width: int) -> Nuclei:
             row, col = rng.uniform(0, height), rng.uniform(0, width)
         if not (0 <= row < height and 0 <= col < width):
             continue
-        box, distance = _blob(rng, (row, col), radius, look, (height, width))
+        box, distance = _blob(rng, (row, col), radius, kind, (height, width))
         inside = distance < 1
-        free = _largest_piece(inside & (labels[box] == 0))
-        # a nucleus cut by the image's edge may be small, but not a sliver
+        free = _largest_component(inside & (labels[box] == 0))
+        # the edge of the image may cut a nucleus, but must leave more than a sliver
         if free.sum() < max(0.75 * inside.sum(), 0.25 * np.pi * radius**2, 12):
             continue
         placed.append((row, col, radius))
@@ -164,11 +163,11 @@ def _place(rng: Generator, look: Look, height: int, width: int) -> Nuclei:
 
 
 def _blob(
-    rng: Generator, centre: tuple[float, float], radius: float, look: Look, shape: tuple[int, int]
+    rng: Generator, centre: tuple[float, float], radius: float, kind: Appearance, shape: tuple[int, int]
 ) -> tuple[tuple[slice, slice], Plane]:
-    """The box round an irregular ellipse, and in it the distance from the centre: 1 on the outline."""
-    ratio, turn = np.sqrt(rng.uniform(1, look.stretch)), rng.uniform(0, np.pi)
-    bumps = look.bumps * rng.uniform(0, 1, len(WAVES)) / WAVES
+    """The bounding box of an irregular ellipse, and in it the distance from the centre, scaled to 1 at the outline."""
+    ratio, turn = np.sqrt(rng.uniform(1, kind.stretch)), rng.uniform(0, np.pi)
+    bumps = kind.bumps * rng.uniform(0, 1, len(WAVES)) / WAVES
     phases = rng.uniform(0, 2 * np.pi, len(WAVES))
     reach = radius * ratio * (1 + bumps.sum()) + 1
     low = [int(np.clip(middle - reach, 0, side)) for middle, side in zip(centre, shape, strict=True)]
@@ -184,18 +183,18 @@ def _blob(
     return (slice(low[0], high[0]), slice(low[1], high[1])), np.hypot(along, across) / outline
 
 
-def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    pieces, count = ndimage.label(mask)
+def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    components, count = ndimage.label(mask)
     if count < 2:
         return mask
-    return np.asarray(pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:]))
+    return np.asarray(components == 1 + np.argmax(np.bincount(components.ravel())[1:]))
 
 
 # --- light ------------------------------------------------------------------------------------------------------------
 
 
 def _cloud(rng: Generator, shape: tuple[int, ...], sigma: float | tuple[float, float]) -> Plane:
-    """Smooth noise of mean 0 and deviation 1; `sigma`, in pixels, is the size of its grain."""
+    """Smooth noise of mean 0 and standard deviation 1; `sigma` is the size of its grain in pixels."""
     noise: Plane = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
     return np.asarray((noise - noise.mean()) / noise.std())
 
@@ -206,7 +205,7 @@ def _blur(plane: Plane, sigma: float) -> Plane:
 
 
 def _strands(rng: Generator, shape: tuple[int, ...]) -> Plane:
-    """Wavy fibres of mean 0 and deviation 1: long-grained noise, turned, and sampled along bent lines."""
+    """Wavy fibres of mean 0 and standard deviation 1: elongated noise, rotated and warped."""
     turn, (rows, cols) = rng.uniform(0, np.pi), np.indices(shape)
     along = np.cos(turn) * cols + np.sin(turn) * rows + 5 * _cloud(rng, shape, 14)
     across = np.cos(turn) * rows - np.sin(turn) * cols + 7 * _cloud(rng, shape, 20)
@@ -216,7 +215,7 @@ def _strands(rng: Generator, shape: tuple[int, ...]) -> Plane:
 
 
 def _uneven(rng: Generator, shape: tuple[int, ...], strength: float) -> Plane:
-    """Illumination round 1: a slope across the image and a darker rim."""
+    """Illumination with a mean near 1: a gradient across the image and darker corners."""
     rows, cols = (np.linspace(-1, 1, side) for side in shape)
     angle = rng.uniform(0, 2 * np.pi)
     slope = np.sin(angle) * rows[:, None] + np.cos(angle) * cols[None, :]
@@ -240,17 +239,17 @@ def _fluorescence(
     noise: float,
     light: float,
 ) -> Callable[[Generator, Nuclei], Plane]:
-    """Nuclei glow on a dark ground.
+    """Bright nuclei on a dark background.
 
     Args:
-        peak: brightness of the nuclei, of 255.
-        spread: how much it differs from nucleus to nucleus, as a fraction.
-        floor: brightness of the ground.
+        peak: brightness of the nuclei, on a scale of 255.
+        spread: relative standard deviation of that brightness between nuclei.
+        floor: brightness of the background.
         grain: contrast of the chromatin, as a fraction.
         spots: contrast of bright spots in it (the chromocentres of mouse cells), as a fraction.
-        blur: of the optics, in pixels.
-        noise: of the camera, at full brightness, of 255.
-        light: how uneven the illumination is, as a fraction.
+        blur: standard deviation of the optical blur, in pixels.
+        noise: standard deviation of the photon noise at full brightness, on a scale of 255.
+        light: largest relative deviation of the illumination.
     """
 
     def paint(rng: Generator, nuclei: Nuclei) -> Plane:
@@ -263,7 +262,7 @@ def _fluorescence(
         sharp = _blur(glow, rng.uniform(*blur))
         haze = 0.05 * _blur(glow, 9) + rng.uniform(*floor) * (1 + 0.05 * _cloud(rng, shape, 25))
         signal = (sharp + haze) * _uneven(rng, shape, rng.uniform(0, light))
-        # photon noise grows with the root of the signal
+        # the standard deviation of photon noise grows with the square root of the signal
         return _gray(signal + noise * np.sqrt(np.clip(signal, 1, None) / 255) * rng.standard_normal(shape))
 
     return paint
@@ -272,26 +271,26 @@ def _fluorescence(
 def _tissue(
     *, ground: tuple[float, float, float], stain: tuple[float, float, float], fibres: float, depth: tuple[float, float]
 ) -> Callable[[Generator, Nuclei], Plane]:
-    """Stained nuclei in a section, by the Beer-Lambert law: light = ground * exp(-density * stain).
+    """Stained nuclei in a tissue section, after the Beer-Lambert law: light = ground * exp(-density * stain).
 
     Args:
-        ground: colour of the light that passes beside the tissue.
-        stain: how strongly the stain takes up red, green and blue.
+        ground: colour of the slide where there is no tissue.
+        stain: absorption of the stain in red, green and blue.
         fibres: contrast of the tissue between the nuclei.
-        depth: least and greatest density of the stain in a nucleus.
+        depth: smallest and largest density of the stain in a nucleus.
     """
 
     def paint(rng: Generator, nuclei: Nuclei) -> Plane:
         shape, inside = nuclei.labels.shape, nuclei.labels > 0
         density = np.clip(nuclei.each(rng.uniform(*depth, nuclei.count)), 0, None)
-        coarse = nuclei.each(rng.uniform(0.1, 0.5, nuclei.count))  # some nuclei are even, some open and speckled
+        coarse = nuclei.each(rng.uniform(0.1, 0.5, nuclei.count))  # from uniform to coarsely speckled
         chromatin = 1 + coarse * (0.8 * _cloud(rng, shape, 1.1) + 0.5 * _cloud(rng, shape, 2.5))
         rim = 0.75 + 0.45 * nuclei.depth**4
         chroma = _blur(density * np.clip(chromatin, 0.25, 1.8) * rim * inside, rng.uniform(0.6, 1.0))
         strands = np.clip(0.7 * _strands(rng, shape) + 0.6 * _cloud(rng, shape, 4), -1.5, 2.5)
-        lumen = np.clip(2 * _cloud(rng, shape, 22) + 1.5, 0, 1)  # holes in the tissue, smooth and pale
+        lumen = np.clip(2 * _cloud(rng, shape, 22) + 1.5, 0, 1)  # pale gaps in the tissue
         matrix = fibres * lumen * np.clip(1 + 0.45 * strands + 0.12 * _cloud(rng, shape, 1), 0, None)
-        # nuclei of the layers above and below, out of focus: nobody would mark them
+        # nuclei out of focus, which no annotator would mark
         ghosts = 0.35 * np.clip(_blur(np.clip(_cloud(rng, shape, 4) - 1.8, 0, 1), 2), 0, None) * (1 - inside)
         tint = np.array(stain) * np.exp(0.05 * rng.standard_normal(3))
         halo = 0.10 * _blur(chroma, 5)
@@ -304,7 +303,7 @@ def _tissue(
 
 
 def _brightfield(rng: Generator, nuclei: Nuclei) -> Plane:
-    """Each dark nucleus lies in a large pale cell, on a bright ground."""
+    """Dark nuclei, each within a large pale cell, on a bright background."""
     shape, inside = nuclei.labels.shape, nuclei.labels > 0
     cells = np.zeros(shape)
     for row, col in ndimage.center_of_mass(inside, nuclei.labels, range(1, nuclei.count + 1)):
@@ -324,50 +323,50 @@ def _brightfield(rng: Generator, nuclei: Nuclei) -> Plane:
     return _gray(light * _uneven(rng, shape, rng.uniform(0, 0.05)) + 1.2 * rng.standard_normal(shape))
 
 
-CELL = Look(_brightfield, (), (28, 48), 0, 0, 1.8, 0.35)
+CELL = Appearance(_brightfield, (), (28, 48), 0, 0, 1.8, 0.35)
 
-DIM = Look(
+DIM = Appearance(
     _fluorescence(
         peak=(28, 60), spread=0.15, floor=(4, 9), grain=0.06, spots=0.0, blur=(1.0, 1.6), noise=5, light=0.15
     ),
     (*MEDIUM, *LARGE[:2]), (13, 19), 2600, 0.25, 1.9, 0.15,
 )  # fmt: skip
-SPARSE = Look(
+SPARSE = Appearance(
     _fluorescence(
         peak=(60, 150), spread=0.4, floor=(5, 16), grain=0.10, spots=0.0, blur=(0.7, 1.2), noise=8, light=0.2
     ),
     (*SMALL, *MEDIUM), (4.5, 7), 1300, 0.25, 2.4, 0.15,
 )  # fmt: skip
-CROWDED = Look(
+CROWDED = Appearance(
     _fluorescence(
         peak=(70, 150), spread=0.25, floor=(6, 20), grain=0.14, spots=0.6, blur=(0.8, 1.3), noise=12, light=0.25
     ),
     (*SMALL, *MEDIUM), (6.5, 9.5), 520, 0.45, 1.5, 0.2,
 )  # fmt: skip
-CLUMPS = Look(
+CLUMPS = Appearance(
     _fluorescence(
         peak=(90, 190), spread=0.25, floor=(8, 18), grain=0.22, spots=0.35, blur=(0.7, 1.0), noise=8, light=0.15
     ),
     (*SMALL, *MEDIUM), (4.5, 7), 1000, 0.65, 1.6, 0.5,
 )  # fmt: skip
-NOISY = Look(
+NOISY = Appearance(
     _fluorescence(
         peak=(40, 90), spread=0.45, floor=(5, 14), grain=0.15, spots=0.1, blur=(1.3, 2.4), noise=26, light=0.4
     ),
     (*SMALL, *MEDIUM), (8, 14), 1300, 0.5, 1.6, 0.25,
 )  # fmt: skip
-ON_WHITE = Look(
+ON_WHITE = Appearance(
     _tissue(ground=(228, 230, 224), stain=(0.85, 1.5, 0.62), fibres=0.04, depth=(0.35, 1.4)),
     (*MEDIUM, *LARGE), (6, 9), 900, 0.6, 1.9, 0.4,
 )  # fmt: skip
-ON_PURPLE = Look(
+ON_PURPLE = Appearance(
     _tissue(ground=(200, 184, 222), stain=(1.1, 1.3, 0.36), fibres=0.13, depth=(0.4, 1.5)),
     (*MEDIUM, *LARGE), (7, 12), 1300, 0.45, 2.6, 0.25,
 )  # fmt: skip
-CELLS = Look(_brightfield, (*MEDIUM, *LARGE[:2]), (6, 9.5), 6500, 0.0, 1.6, 0.3)
+CELLS = Appearance(_brightfield, (*MEDIUM, *LARGE[:2]), (6, 9.5), 6500, 0.0, 1.6, 0.3)
 
-# twelve, five and three of twenty; any few neighbours hold all three modalities
-LOOKS = (
+# of twenty, twelve are fluorescence, five tissue and three bright-field; the order mixes them
+APPEARANCES = (
     DIM, ON_WHITE, CROWDED, CELLS, SPARSE, CLUMPS, ON_PURPLE, NOISY, CROWDED, ON_WHITE,
     DIM, CELLS, CROWDED, SPARSE, ON_PURPLE, CLUMPS, NOISY, CELLS, ON_PURPLE, SPARSE,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What `data:` in params.yaml may be, where it lies, and what decides its content."""
+"""What the parameter `data` may be, where its files are, and a description that changes when they do."""
 
 from __future__ import annotations
 
@@ -14,8 +14,15 @@ from nuclei.base.errors import InputError
 from nuclei.fetch.packing import fingerprint
 
 TRAIN, TEST = "stage1_train.zip", "stage1_test.zip"
-# https://bbbc.broadinstitute.org/BBBC038: CC0, the same archives as Kaggle's, and no account
-BBBC038_URLS = [f"https://data.broadinstitute.org/bbbc/BBBC038/{name}" for name in (TRAIN, TEST)]
+# https://bbbc.broadinstitute.org/BBBC038: CC0, the same images as Kaggle's, no account needed. The page gives no hash;
+# that of the training archive (670 images) is the one that several public projects have recorded.
+BBBC038 = [
+    {
+        "url": f"https://data.broadinstitute.org/bbbc/BBBC038/{TRAIN}",
+        "sha256": "dcb6edc2690f137406638b2309581a71522c4dff19157d118453b448dcddcb68",
+    },
+    {"url": f"https://data.broadinstitute.org/bbbc/BBBC038/{TEST}", "sha256": None},
+]
 COMPETITION = "data-science-bowl-2018"
 KEYWORDS = ("sample", "bbbc038", "kaggle")
 EXPECTED = (
@@ -30,23 +37,23 @@ def kind(data: str) -> str:
 
 
 def describe(data: str, workspace: Path, outputs: Iterable[str] = ()) -> dict[str, Any]:
-    """What fetch will get: equal if and only if the content is, whatever the folder, the clone or the machine.
+    """Describe what fetch will get, so that descriptions are equal exactly when the contents are, on every machine.
 
     Args:
         data: the parameter.
         workspace: the absolute path of the folder that the pipeline runs in.
-        outputs: what the pipeline itself writes, relative to the workspace: never its own input.
+        outputs: paths that the pipeline writes, relative to the workspace; they are refused as its input.
 
     Returns:
-        `kind` and, for bbbc038, `urls`; for kaggle, `competition`; for a path, one fingerprint
-        (`packing.fingerprint`) under each of `stage1_train.zip` and, where there is one, `stage1_test.zip`.
+        `kind` and, for bbbc038, `archives`, each with `url` and `sha256`; for kaggle, `competition`; for a path, a
+        fingerprint (`packing.fingerprint`) under `stage1_train.zip` and, where there is one, `stage1_test.zip`.
 
     Raises:
-        InputError: the path does not exist, is unclear, or holds no images.
+        InputError: the path does not exist, is ambiguous, or holds no images.
     """
     match kind(data):
         case "bbbc038":
-            return {"kind": "bbbc038", "urls": BBBC038_URLS}
+            return {"kind": "bbbc038", "archives": BBBC038}
         case "kaggle":
             return {"kind": "kaggle", "competition": COMPETITION}
         case "path":
@@ -58,10 +65,10 @@ def describe(data: str, workspace: Path, outputs: Iterable[str] = ()) -> dict[st
 
 
 def locate(data: str, workspace: Path) -> Path:
-    """The absolute path that `data` means, in a workspace given by its absolute path.
+    """The absolute path that `data` names; relative ones start from `workspace`, an absolute path.
 
     Raises:
-        InputError: nothing is there; the message says what `data` may be, and the keyword that it resembles.
+        InputError: nothing is there; the message lists what `data` may be and suggests the most similar keyword.
     """
     path = userfiles.absolute(data, workspace)
     if userfiles.exists(path):
@@ -74,13 +81,13 @@ def locate(data: str, workspace: Path) -> Path:
 
 
 def parts(path: Path) -> dict[str, Path]:
-    """The archive or folder that `stage1_train.zip` and, where there is one, `stage1_test.zip` is made from.
+    """The archive or folder from which `stage1_train.zip` and, where there is one, `stage1_test.zip` are made.
 
-    A file is the training archive. In a folder, `stage1_train*.zip` or the folder `stage1_train` is, and the same
-    for stage1_test; a folder that has neither is itself the folder of training images.
+    A file is the training archive. In a folder, it is `stage1_train*.zip` or the folder `stage1_train`, and likewise
+    for stage1_test; a folder without them is itself the folder of training images.
 
     Raises:
-        InputError: the file is not a zip archive, or the folder leaves a choice.
+        InputError: the file is not a zip archive, or more than one archive could be meant.
     """
     if not path.is_dir():
         return {TRAIN: _archive(path)}
@@ -94,7 +101,7 @@ def parts(path: Path) -> dict[str, Path]:
 
 
 def _part(folder: Path, stem: str) -> Path | None:
-    """The one archive or folder in `folder` that is the part `stem`; an archive goes before a folder unpacked of it."""
+    """The archive or else the folder in `folder` whose name is `stem`, or begins with it in the case of an archive."""
     pattern = re.compile(rf"{stem}(?!_labels).*\.zip", re.IGNORECASE)  # Kaggle has stage1_train_labels.csv.zip too
     archives = [name for name in _names(folder) if pattern.fullmatch(name)]
     if len(archives) > 1:
@@ -110,7 +117,7 @@ def _unclear(folder: Path, archives: list[str]) -> InputError:
         file=folder,
         got=", ".join(archives),
         expected=f"one named {TRAIN} and, if there are images without masks, one named {TEST}",
-        fix="rename them, or give the path of the one archive, or keep other archives elsewhere",
+        fix="rename them, give the path of the archive itself, or move the others elsewhere",
     )
 
 
@@ -118,8 +125,8 @@ def _archive(path: Path) -> Path:
     if not path.is_file():
         raise InputError("neither a file nor a folder", file=path, expected=EXPECTED)
     if not zipfile.is_zipfile(path):
-        fix = "give the folder instead of a file in it; unpack other kinds of archive; copy a truncated one again"
-        raise InputError("`data` is not a zip archive, or not a whole one", file=path, expected=EXPECTED, fix=fix)
+        fix = "give the folder instead of a file in it; unpack archives of other formats; copy a truncated one again"
+        raise InputError("`data` is not a zip archive, or an incomplete one", file=path, expected=EXPECTED, fix=fix)
     return path
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +138,15 @@ def write_scores(path: Path, scores: NDArray[np.uint16]) -> None:
 def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
     """Write a label map (H, W) as TIFF, uint16, or uint32 where a label is above 65,535; bytes are reproducible."""
     kind = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
+    # compressed here: what imagecodecs makes of the same pixels differs between its versions, and so would DVC's hashes
+    strip = zlib.compress(labels.astype(np.dtype(kind).newbyteorder("<")).tobytes(), 6)
     with replacing(path) as temporary, temporary.open("wb") as file:
         # no software tag and no date; one strip, since the maps are small
         tifffile.imwrite(
             file,
-            labels.astype(kind),
+            iter([strip]),
+            shape=labels.shape,
+            dtype=kind,
             photometric="minisblack",
             compression="zlib",
             rowsperstrip=len(labels),

@@ -1,4 +1,4 @@
-"""The network over a whole image of any size, in overlapping tiles where it is large."""
+"""The network applied to an image of any size, in overlapping tiles if the image is large."""
 
 from __future__ import annotations
 
@@ -28,20 +28,19 @@ def predict_maps(
     zoom: float,
     precision: torch.dtype,
 ) -> NDArray[np.float32]:
-    """Run the network over an image and return probabilities and maps at its full resolution.
+    """Run the network over an image and return probabilities and maps at the image's own resolution.
 
     Tiles are blended with weights that fall off linearly across the overlap; an image that fits in one tile is
-    predicted whole, mirrored up to a multiple of 32. They are cut from the image as it is and then enlarged, each by
-    itself, so that a zoom takes no more memory.
+    predicted whole, padded by mirroring to a multiple of 32. Each tile is cut out first and rescaled afterwards, so
+    that the rescaled image is never in memory as a whole.
 
     Args:
         net: on any device, in evaluation mode.
         rgb: (H, W, 3) uint8, normalised.
-        tile_px, overlap_px: side and overlap of the tiles, in pixels as the network sees them; `tile_px` a multiple
-            of 32.
-        flips: average over the image, its two mirror images and the half turn.
-        zoom: how many times the image is enlarged for the network; 1 is as it is.
-        precision: torch.float32, or the type of autocast.
+        tile_px, overlap_px: side and overlap of the tiles, in pixels after rescaling; `tile_px` a multiple of 32.
+        flips: average over the image, its two mirror images and its rotation by 180 degrees.
+        zoom: the factor by which the image is rescaled for the network; 1 leaves it unchanged.
+        precision: torch.float32, or the dtype for autocast.
 
     Returns:
         (1 + C, H, W) float32: the foreground's probability, then the second head's activated maps.
@@ -68,7 +67,7 @@ def _predict_tile(net: NucleusNet, rgb: NDArray[np.uint8], flips: bool, precisio
     device = next(net.parameters()).device
     height, width = rgb.shape[:2]
     down, right = -height % STRIDE, -width % STRIDE
-    # mirroring needs more pixels than it adds: a narrower image repeats its last row or column instead
+    # mirroring can add fewer pixels than there are: a smaller image repeats its last row or column instead
     mode = "reflect" if down < height and right < width else "replicate"
     tile = F.pad(to_tensor(rgb)[None].to(device), (0, right, 0, down), mode=mode)
     tile = tile.contiguous(memory_format=torch.channels_last)
@@ -88,7 +87,7 @@ def _tiles(height: int, width: int, tile_px: int, overlap_px: int) -> Iterator[t
 
 
 def _starts(size: int, tile_px: int, overlap_px: int) -> list[int]:
-    """Evenly spaced starts of as few tiles as cover `size` with at least `overlap_px` in common."""
+    """Evenly spaced starts of the fewest tiles that cover `size` and overlap by at least `overlap_px`."""
     if size <= tile_px:
         return [0]
     count = -(-(size - overlap_px) // (tile_px - overlap_px))

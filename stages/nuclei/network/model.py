@@ -1,4 +1,4 @@
-"""The network: a segmentation_models_pytorch U-Net for the foreground and a small second head for instances."""
+"""The network: a segmentation_models_pytorch U-Net for the foreground, with a small second head for instances."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from nuclei.base.errors import InputError
 
-MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in 0..1: what published encoders were trained with
+MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in 0..1, with which published encoders were trained
 STD = (0.229, 0.224, 0.225)
 HEAD_CHANNELS = 32
 TRAIN_AGAIN = "get the file again, or train again"
 
 
 class NucleusNet(nn.Module):
-    """A U-Net with one foreground channel, and a head on the same decoder features for what separates instances.
+    """A U-Net with one foreground channel, and a second head on the same decoder features that separates instances.
 
     `unet` is exactly what `smp.create_model(arch, encoder_name, in_channels=3, classes=1)` makes, so its weights
     load without this class.
@@ -40,7 +40,7 @@ class NucleusNet(nn.Module):
         encoder_weights: None, `imagenet`, or the path of a `.pth` or `.safetensors` file of encoder weights.
 
     Raises:
-        InputError: no such architecture or encoder, or its weights can not be had.
+        InputError: the architecture or encoder does not exist, or the encoder weights can not be loaded.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class NucleusNet(nn.Module):
 
     def predict(self, image: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W) float32: the sigmoid of both."""
-        # in float32: near 1 a bfloat16 knows only every 256th part
+        # in float32: just below 1 a bfloat16 moves in steps of 1/256
         return torch.cat([raw.float().sigmoid() for raw in self(image) if raw is not None], 1)
 
 
@@ -108,7 +108,7 @@ def _unet(arch: str, encoder_name: str, encoder_weights: str | None) -> nn.Modul
 
 
 def _nearest(arch: str, encoder_name: str) -> str:
-    """The known names that unknown ones resemble, as a question; nothing where none does."""
+    """A question that names the known names closest to unknown ones; empty if none is close."""
     archs = {model.__name__.lower(): model.__name__ for model in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     encoders = {name.lower(): name for name in smp.encoders.get_encoder_names()}
     meant = []
@@ -120,7 +120,7 @@ def _nearest(arch: str, encoder_name: str) -> str:
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """Read a state dict without running anything that the file may carry.
+    """Read a state dict without executing code that the file may contain.
 
     Raises:
         InputError: the file is absent, damaged, or holds more than tensors.
@@ -144,7 +144,7 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
 
 
 def save_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """Write tensors and plain values; a full disk is the OSError that it is, of which torch can make a RuntimeError."""
+    """Write tensors and plain values; raise OSError if the disk is full, where torch may raise RuntimeError."""
     try:
         with path.open("wb") as file:
             torch.save(state, file)
@@ -155,27 +155,27 @@ def save_tensors(state: Mapping[str, Any], path: Path) -> None:
 
 
 def check_sums(path: Path) -> None:
-    """Refuse a changed byte, or what unpacks to more than the file, in what torch.save wrote: torch.load does not look.
+    """Verify the checksums of a file that torch.save wrote, which torch.load does not, and that it is not compressed.
 
     Raises:
-        BadZipFile: there is one.
+        BadZipFile: a byte has changed, or the file could unpack to more than its own size.
     """
     if not zipfile.is_zipfile(path):
-        return  # as it was written before torch 1.6, without checksums
+        return  # the format before torch 1.6, which has no checksums
     with zipfile.ZipFile(path) as file:
         if any(info.compress_type != zipfile.ZIP_STORED for info in file.infolist()):
-            raise zipfile.BadZipFile("it is packed, not stored")
+            raise zipfile.BadZipFile("it is compressed")
         if damaged := file.testzip():
             raise zipfile.BadZipFile(f"the checksum of {damaged} is wrong")
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load a state dict into `module`, or raise InputError that says how the two differ, or what is no weight."""
+    """Load a state dict into `module`; raise InputError if the two differ or a value can not be a weight."""
     own = module.state_dict()
     for name, value in state.items():
         if name in own and own[name].is_floating_point() and not value.is_floating_point():
             got = f"{name} of {value.dtype}"
-            raise InputError("weights are no floating-point numbers", file=path, got=got, fix=TRAIN_AGAIN)
+            raise InputError("weights are not floating-point numbers", file=path, got=got, fix=TRAIN_AGAIN)
     try:
         module.load_state_dict(dict(state))
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""From an 8-bit image to the network's input: normalised between percentiles, then ImageNet's mean and deviation."""
+"""From an 8-bit image to the network's input: percentile normalisation, then ImageNet's mean and standard deviation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained model in use: an image in, a label map out."""
+"""Prediction with a trained model: from an image to a label map."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from nuclei.network.targets import TARGETS
 FOLDER = Path("data/model")
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
-ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # for a look that only measures
+ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first pass, which measures the diameter
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True, config=CONFIG)
 class Settings:
-    """What rebuilds a model and predicts as it was tuned to: model.json, beside its weights."""
+    """The contents of model.json, beside the weights: how to build the network, and how to predict with it."""
 
     arch: str
     encoder_name: str
@@ -54,7 +54,7 @@ class Settings:
 
 
 class Segmenter:
-    """A model with all that it needs to segment an image.
+    """A trained model with its settings, ready to segment images.
 
     Example:
         >>> segmenter = Segmenter.load("data/model")
@@ -72,7 +72,7 @@ class Segmenter:
         """Read a model from the folder that `train` wrote.
 
         Raises:
-            InputError: no model is there, or its files do not belong together.
+            InputError: the folder holds no model, or its files contradict each other.
         """
         folder = Path(folder)
         path = folder / SETTINGS
@@ -105,7 +105,7 @@ class Segmenter:
         files.write_json(folder / SETTINGS, asdict(self.settings))
 
     def use(self, thresholds: Thresholds) -> None:
-        """Label with these thresholds from now on."""
+        """Replace the thresholds."""
         self.settings = replace(self.settings, **asdict(thresholds))
 
     def maps(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[np.float32]:
@@ -113,8 +113,8 @@ class Segmenter:
 
         Args:
             rgb: (H, W, 3) uint8.
-            diameter_px: of its nuclei; None has them measured in a prediction of the image as it is. Of no account
-                for a model that was trained without `train.diameter_px`.
+            diameter_px: of its nuclei; if None, it is measured in a first pass over the image at its own scale.
+                Ignored by a model that was trained without `train.diameter_px`.
         """
         settings = self.settings
         normalised = normalise_percentiles(rgb, settings.normalise_low, settings.normalise_high)
@@ -136,12 +136,12 @@ class Segmenter:
         )
 
     def label(self, maps: NDArray[np.float32], thresholds: Thresholds | None = None) -> NDArray[Any]:
-        """Make the (H, W) label map, uint16 or uint32 where needed, of what `maps` returned."""
+        """Turn what `maps` returned into an (H, W) label map, uint16, or uint32 for more than 65,535 nuclei."""
         instances = maps[1:] if len(maps) > 1 else None
         return label(self.settings.instance_target, maps[0], instances, thresholds or self.settings.thresholds)
 
     def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
-        """Segment an (H, W, 3) uint8 image: (H, W) labels, 0 = background, 1..n the nuclei. See `maps`."""
+        """Segment an (H, W, 3) uint8 image into (H, W) labels: 0 = background, 1..n the nuclei. See `maps`."""
         return self.label(self.maps(rgb, diameter_px))
 
 
@@ -159,10 +159,10 @@ def segment_cell_image(
     Args:
         image: (H, W, 3) or (H, W) uint8, or the path of an image file.
         model: a loaded Segmenter (load it once for many images), or the folder of one.
-        diameter_px: of the nuclei; None has them measured. See `Segmenter.maps`.
+        diameter_px: of the nuclei; measured if None. See `Segmenter.maps`.
 
     Returns:
-        (H, W) uint16, uint32 where needed: 0 = background, 1..n the nuclei.
+        (H, W) uint16, or uint32 for more than 65,535 nuclei: 0 = background, 1..n the nuclei.
 
     Raises:
         InputError: there is no model, or the image can not be read or has the wrong shape or type.
@@ -183,7 +183,7 @@ def segment_cell_image(
 
 
 def pick_device(device: str) -> str:
-    """Resolve `auto` to the best device there is; raise InputError for one that is not there."""
+    """Resolve `auto` to the best available device; raise InputError for a device that is not available."""
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
@@ -207,9 +207,9 @@ def pick_precision(precision: str, device: str) -> str:
 
 
 def _save(module: torch.nn.Module, path: Path) -> None:
-    """Write a state dict; its bytes depend on its values alone, not on the file's name or place.
+    """Write a state dict whose bytes depend on its values alone.
 
-    Given a path instead of an open file, torch writes the name into the file.
+    Given a path instead of an open file, torch would write the file's name into it.
     """
     save_tensors(_plain(module), path)
 

@@ -1,7 +1,7 @@
-"""Nuclei of one size: how large those of an image are, and the image enlarged or reduced so that they are as trained.
+"""Rescaling: how large the nuclei of an image are, and the image rescaled until they have the diameter of training.
 
-Cellpose (Stringer et al., 2021) does so with a diameter that the user gives or a regression on the image's style finds;
-here a prediction of the image as it is tells it (see segmenter.py).
+Cellpose (Stringer et al., 2021) does this with a diameter that the user gives or that a regression on the image's style
+estimates; here it is measured in a first prediction at the image's own scale (see segmenter.py).
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST_ZOOM = 0.6  # smaller, and the outlines of large nuclei are too coarse: 0.4 costs them .03 mAP
-LARGEST_ZOOM = 2.5  # larger, and there is no more to see
+SMALLEST_ZOOM = 0.6  # below it the outlines of large nuclei become too coarse: 0.4 costs them .03 mAP
+LARGEST_ZOOM = 2.5  # above it interpolation adds pixels but no detail
 
 
 def diameter(labels: NDArray[Any]) -> float | None:
-    """The usual diameter of an image's nuclei: half of their area lies in smaller ones, so that fragments do not count.
+    """The area-weighted median diameter of the nuclei: half of their area lies in smaller ones.
+
+    Unlike the plain median it hardly changes with the number of fragments.
 
     Args:
         labels: (H, W) of any integer type, 0 = background.
@@ -34,14 +36,14 @@ def diameter(labels: NDArray[Any]) -> float | None:
 
 
 def zoom_to(target_px: float, diameter_px: float | None) -> float:
-    """How many times to enlarge an image so that nuclei of `diameter_px` get `target_px`; 1 where it is unknown."""
+    """The factor that rescales nuclei of `diameter_px` to `target_px`, within limits; 1 if `diameter_px` is None."""
     if diameter_px is None:
         return 1.0
     return min(max(target_px / diameter_px, SMALLEST_ZOOM), LARGEST_ZOOM)
 
 
 def zoomed_image(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
-    """(H, W, 3) enlarged `zoom` times, to whole pixels and at least one."""
+    """Rescale (H, W, 3) by `zoom`, to whole pixels and at least one."""
     size = _size(rgb, zoom)
     if size == rgb.shape[:2]:
         return rgb
@@ -49,7 +51,7 @@ def zoomed_image(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
 
 
 def zoomed_labels(labels: NDArray[Any], zoom: float) -> NDArray[Any]:
-    """(H, W) labels, uint16 or uint32, enlarged `zoom` times as `zoomed_image` does: the nearest pixel's."""
+    """Rescale (H, W) labels, uint16 or uint32, to the shape that `zoomed_image` gives, by nearest neighbour."""
     height, width = _size(labels, zoom)
     if (height, width) == labels.shape:
         return labels
@@ -61,7 +63,7 @@ def zoomed_labels(labels: NDArray[Any], zoom: float) -> NDArray[Any]:
 
 
 def resized_maps(maps: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """(C, H, W) at another height and width: the mean of what falls on a pixel, or linear between pixels."""
+    """Resize (C, H, W) maps: averaged over each pixel's area to a smaller size, interpolated linearly to a larger."""
     height, width = size
     if maps.shape[1:] == (height, width):
         return maps

@@ -1,4 +1,4 @@
-"""What the second head learns: a map of each label map that tells touching nuclei apart.
+"""The instance target: the map, computed from a label map, that the second head learns so as to separate nuclei.
 
 | target   | each pixel says                                          | after                                 |
 |----------|----------------------------------------------------------|---------------------------------------|
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from nuclei.network.components import Floats, Labels, components, edge_distance
 
 BORDER_PX = 2  # a border pixel is at most this far from two nuclei
-CORE = 0.75  # of the distance to the own edge: from here on a pixel is no border, however small the nucleus is
+CORE = 0.75  # of the largest distance to the nucleus's edge: deeper pixels are never border, even in a small nucleus
 NEAR_PX = 4  # around the nuclei the loss counts fully, because the predicted foreground will reach there
-FAR_WEIGHT = 0.1  # and this much farther away, so that the maps are quiet in the background
+FAR_WEIGHT = 0.1  # and this much farther away, so that the maps stay near 0 in the background
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def _disc(radius_px: int) -> NDArray[np.uint8]:
 
 
 def _depth(parts: Labels) -> Floats:
-    """The distance to the own edge as a fraction of the nucleus's largest: (H, W) float32 in [0, 1]."""
+    """The distance to the nucleus's edge as a fraction of its largest: (H, W) float32 in [0, 1]."""
     distance = edge_distance(parts)
     deepest = np.full(parts.max() + 1, 0.5, np.float32)
     np.maximum.at(deepest, parts.ravel(), distance.ravel())

@@ -1,6 +1,6 @@
-"""From what an annotator drew to one label map an image, with an account of what was wrong.
+"""Annotations to one label map per image, with a record of their defects.
 
-What was drawn is kept as it is, wherever a label map can hold it: a nucleus in several pieces stays one nucleus.
+Annotations are kept as drawn, as far as a label map allows: a nucleus of several components stays one nucleus.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.segmentation import relabel_sequential
 
 from nuclei.base.errors import InputError
 
@@ -25,8 +26,8 @@ class Defect:
     Attributes:
         defect: "overlapping masks", "hidden masks", "empty masks" or "nuclei in pieces"; `prepare` adds
             "duplicate image".
-        count: how many masks, nuclei or images are concerned.
-        pixels: how many pixels are.
+        count: number of masks, nuclei or images that have it.
+        pixels: number of pixels affected.
         action: what was done about it.
     """
 
@@ -39,20 +40,20 @@ class Defect:
 def from_masks(masks: Iterable[tuple[str, NDArray[np.bool_]]], shape: tuple[int, int]) -> tuple[Labels, list[Defect]]:
     """Combine masks of one nucleus each into a label map.
 
-    Labels follow the order of the masks. A pixel of two masks goes to the smaller nucleus, which can spare it less;
-    of two equally large ones to the later. Empty masks are dropped, and so are those that lose every pixel to smaller
-    ones, as all but the last of identical masks do.
+    Labels follow the order of the masks. A pixel covered by two masks goes to the smaller nucleus, because it is the
+    larger part of that one; if both are equally large, to the later one. Empty masks are dropped, and so are masks that
+    lose all their pixels to smaller ones. Of identical masks the last is kept.
 
     Args:
-        masks: what errors call each, and (H, W) bool; only the part that holds a nucleus is kept in memory.
+        masks: pairs of the name that errors use and the mask, (H, W) bool; only its bounding box is kept in memory.
         shape: height and width of the image.
 
     Returns:
-        (H, W) uint16, or uint32 above 65,535 nuclei, with consecutive labels; and what was wrong.
+        (H, W) uint16, or uint32 above 65,535 nuclei, with consecutive labels; and the defects.
 
     Raises:
-        InputError: a mask has another shape than the image. It is not dropped, because it may be all the masks that
-            belong to another image.
+        InputError: a mask differs from the image in shape. It is not dropped, because the masks of two images may have
+            been swapped.
     """
     nuclei: list[tuple[tuple[slice, slice], NDArray[np.bool_]]] = []
     empty = 0
@@ -84,10 +85,13 @@ def from_masks(masks: Iterable[tuple[str, NDArray[np.bool_]]], shape: tuple[int,
 
 
 def from_label_map(name: str, labels: Labels, shape: tuple[int, int]) -> tuple[Labels, list[Defect]]:
-    """Check a label map (H, W) and number its labels from 1 on, in their order; it may hold none.
+    """Check a label map (H, W) and renumber its labels 1..n in their order; it may be empty.
+
+    Returns:
+        (H, W) uint16, or uint32 above 65,535 nuclei, with consecutive labels; and the defects.
 
     Raises:
-        InputError: it has another shape than the image.
+        InputError: it differs from the image in shape.
     """
     _check_shape(name, labels.shape, shape)
     labels = _consecutive(labels)
@@ -97,7 +101,7 @@ def from_label_map(name: str, labels: Labels, shape: tuple[int, int]) -> tuple[L
 def _check_shape(name: str, got: tuple[int, ...], expected: tuple[int, int]) -> None:
     if got != expected:
         raise InputError(
-            "a mask has not the shape of its image",
+            "a mask does not have the shape of its image",
             file=name,
             got=" x ".join(map(str, got)),
             expected=" x ".join(map(str, expected)),
@@ -106,27 +110,18 @@ def _check_shape(name: str, got: tuple[int, ...], expected: tuple[int, int]) -> 
 
 
 def _consecutive(labels: NDArray[np.unsignedinteger]) -> Labels:
-    """Labels 1..n in the order of the old ones, in the smallest type."""
-    high = int(labels.max(initial=0))
-    if high <= labels.size:  # a table of all labels is faster than sorting the pixels
-        present = np.bincount(labels.ravel(), minlength=1) > 0
-        present[0] = False
-        new = np.cumsum(present) * present
-        index = labels
-    else:
-        values, index = np.unique(labels, return_inverse=True)
-        new = np.arange(len(values)) + (values[0] != 0)
-    kind = np.uint16 if new.max() < 2**16 else np.uint32
-    return np.asarray(new.astype(kind)[index].reshape(labels.shape))
+    """Renumber labels 1..n in their order, in the smaller of the two types that holds them."""
+    consecutive = relabel_sequential(labels)[0]
+    return np.asarray(consecutive.astype(np.uint16 if consecutive.max(initial=0) < 2**16 else np.uint32))
 
 
 def _pieces(labels: Labels) -> list[Defect]:
-    """Nuclei that do not hang together, not even by a corner; `pixels` are those outside the largest pieces."""
+    """Nuclei of several 8-connected components; `pixels` counts those outside the largest component of each."""
     count = pixels = 0
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         nucleus = (labels[box] == label).view(np.uint8)
         pieces, _, stats, _ = cv2.connectedComponentsWithStats(nucleus, connectivity=8)
-        if pieces > 2:  # the background is one
+        if pieces > 2:  # OpenCV counts the background too
             areas = stats[1:, cv2.CC_STAT_AREA]
             count, pixels = count + 1, pixels + int(areas.sum() - areas.max())
     return [Defect("nuclei in pieces", count, pixels, "kept as one nucleus each")] if count else []

@@ -1,4 +1,4 @@
-"""One sample of an archive to one RGB image and one label map: what each worker of `prepare` does."""
+"""What each worker of `prepare` does: write the RGB image and the label map of one sample."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from nuclei.base.params import Prepare
 from nuclei.images.io import modality, read_labels, read_mask, read_rgb, write_labels, write_rgb
 from nuclei.images.records import image_path, label_path
 from nuclei.prepare.annotations import Defect, from_label_map, from_masks
-from nuclei.prepare.archives import Archive, Member, Sample
+from nuclei.prepare.archives import Archive, Member
+from nuclei.prepare.layouts import Sample
 
 Row = dict[str, object]
-BYTES_PER_PX = 16  # four channels of 32 bit: no file of an image needs more
+BYTES_PER_PX = 16  # four channels of 32 bits, the most that an image file needs
 HEADER_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class Task:
-    """One sample to unpack into `folder`; `members` are the files that it names."""
+    """One sample to write into `folder`; `members` holds the archive member of each path that it names."""
 
     sample: Sample
     members: dict[str, Member]
@@ -32,7 +33,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known of a sample after it was written: its row, its defects, and a hash of its pixels."""
+    """The result for one sample: its row of index.csv, the defects of its annotation, and a hash of its pixels."""
 
     row: Row
     defects: list[Defect]
@@ -40,7 +41,7 @@ class Prepared:
 
 
 def prepare_one(task: Task) -> Prepared:
-    """Write the image and, where there is an annotation, the label map of one sample."""
+    """Write the image and, if it is annotated, the label map of one sample."""
     sample, limit = task.sample, task.params.max_image_px
     image = task.members[sample.image]
     rgb = read_rgb(image.read(), name=str(image), max_px=limit)
@@ -64,13 +65,13 @@ def prepare_one(task: Task) -> Prepared:
 
 
 def opened(archive: Path, params: Prepare) -> Archive:
-    """The index of an archive, within the bounds that the parameters set."""
+    """Open an archive within the bounds that the parameters set."""
     max_member_bytes = BYTES_PER_PX * params.max_image_px + HEADER_BYTES
     return Archive(archive, max_bytes=params.max_archive_bytes, max_member_bytes=max_member_bytes)
 
 
 def tasks(archive: Archive, samples: Iterable[Sample], folder: Path, params: Prepare) -> Iterator[Task]:
-    """What there is to do for each sample."""
+    """One task for each sample."""
     for sample in samples:
         names = (sample.image, *sample.masks, *([sample.labels] if sample.labels else []))
         yield Task(sample, {name: archive.member(name) for name in names}, folder, params)

@@ -1,7 +1,7 @@
 """The report as one self-contained HTML page: numbers, figures, gallery and tables, in the template beside this file.
 
-Equal inputs give an equal page: it holds no date, no revision, no path and no name of the machine. Those of the
-training stand in run.js beside it, which the browser loads; see provenance.py.
+Equal inputs give an equal page: it contains no date, revision, path or machine name. Those of the training are in
+run.js beside it, which the browser loads; see train/provenance.py.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nuclei.base.errors import InputError
 from nuclei.base.params import Params
 from nuclei.images.records import Record
-from nuclei.pictures.overlays import ERRORS
-from nuclei.report.figures import NAMES, Picture
+from nuclei.pictures.verdicts import ERRORS
+from nuclei.report.drawing import NAMES, Picture
 from nuclei.report.gallery import SCORES, Case
 from nuclei.report.tables import METRICS, Metric, Reports, Table
 
 TEMPLATE = "page.html.j2"
 HEADLINE = ("dice", "iou", "map", "ap50", "pq")
 UNDEFINED = "\N{EN DASH}"
-AMOUNTS = {"images", "nuclei"}  # stand in metrics.json without being metrics
-DIGITS = {"auc": 4, "auc_mean": 4, "count_error": 2, "splits": 2, "merges": 2}  # of metrics; three of all others
+AMOUNTS = {"images", "nuclei"}  # in metrics.json, but not metrics
+DIGITS = {"auc": 4, "auc_mean": 4, "count_error": 2, "splits": 2, "merges": 2}  # decimals; all other metrics have three
 GROUPINGS = {
     "modality": "modality",
-    "size": "the median area of an image's nuclei",
+    "size": "the median area of the nuclei of an image",
     "nucleus size": "the area of the nucleus itself",
 }
 GROUP_SCORES = {
@@ -71,7 +71,7 @@ PER_IMAGE = {  # columns of the table of images, and their headings
 
 @dataclass(frozen=True)
 class Section:
-    """Some cases of the gallery under one heading."""
+    """A section of the gallery: heading, note and cases."""
 
     title: str
     note: str
@@ -80,7 +80,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Facts:
-    """What was trained on what: the content of source.json, the index, the parts, the defects, pins and parameters."""
+    """Data and settings of the run: source.json, index, split, annotation defects, pinned versions and parameters."""
 
     source: Mapping[str, Any]
     records: Sequence[Record]
@@ -88,21 +88,21 @@ class Facts:
     defects: Sequence[Mapping[str, str]]  # rows of annotations.csv
     versions: Mapping[str, str]
     params: Params
-    history_sha256: str  # of history.csv: tells whether run.js is of this training
+    history_sha256: str  # of history.csv; run.js belongs to this training if it names the same
 
 
 def render(
     reports: Reports, light: Sequence[Picture], dark: Sequence[Picture], gallery: Sequence[Section], facts: Facts
 ) -> str:
-    """Write the page.
+    """Return the page as HTML.
 
     Args:
         light, dark: the same figures for either theme, in the same order.
-        gallery: the sections of the gallery; images may stand in several.
+        gallery: the sections of the gallery; an image may be in several.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # ids and paths are the user's: they are text, never markup
+        autoescape=True,  # ids and paths come from the user: text, never markup
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -176,14 +176,14 @@ def pins(requirements_in: Path, requirements_txt: Path) -> dict[str, str]:
 
 
 def _headline(reports: Reports) -> list[dict[str, Any]]:
-    """The numbers at the top, of test where there is one."""
+    """The scores at the top of the page: those of test, or of val if test was not scored."""
     part = reports.parts()[-1]
     shown = [name for name in HEADLINE if name in reports.metrics[part]]
     return [{**_metric(name), **_values(reports, part, name)} for name in shown]
 
 
 def _metrics(reports: Reports) -> list[dict[str, Any]]:
-    """A row for each metric that any part has: the known ones in their order, then the others."""
+    """One row for each metric that a part has: the known ones in the order of METRICS, then the others."""
     present = list(dict.fromkeys(name for part in reports.parts() for name in reports.metrics[part]))
     present = [name for name in present if name not in AMOUNTS]
     order = [*(name for name in METRICS if name in present), *(name for name in present if name not in METRICS)]
@@ -211,7 +211,7 @@ def _values(reports: Reports, part: str, name: str) -> dict[str, Any]:
 
 
 def _total(part: str, table: Table) -> dict[str, Any]:
-    """How much was scored in one part."""
+    """The number of images and nuclei scored in one part."""
     return {
         "part": part,
         "images": len(table),
@@ -221,7 +221,7 @@ def _total(part: str, table: Table) -> dict[str, Any]:
 
 
 def _groups(table: Table) -> list[dict[str, Any]]:
-    """The tables of by_group.csv, each with the columns that say something in it."""
+    """The tables of by_group.csv, each without the score columns that are empty in it."""
     groups = []
     for name, rows in table.groupby("grouping", sort=False):
         scores = {column: title for column, title in GROUP_SCORES.items() if rows[column].notna().any()}
@@ -232,7 +232,7 @@ def _groups(table: Table) -> list[dict[str, Any]]:
 
 
 def _split(facts: Facts) -> list[dict[str, Any]]:
-    """Images and nuclei of each part, and its images by modality."""
+    """Images and nuclei of each part, and the number of images of each modality."""
     parts = {row["id"]: row["part"] for row in facts.split}
     rows = []
     for part in ("train", "val", "test"):
@@ -246,12 +246,12 @@ def _split(facts: Facts) -> list[dict[str, Any]]:
 
 
 def _several(names: Iterable[str]) -> int:
-    """How many names stand there more than once."""
+    """How many of the names occur more than once."""
     return sum(count > 1 for count in Counter(names).values())
 
 
 def _defects(rows: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
-    """The annotation defects by kind and what was done about them, the most frequent first."""
+    """The annotation defects by kind and action, the most frequent first."""
     images, count = Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     for row in rows:
         key = (row["defect"], row["action"])
@@ -262,7 +262,7 @@ def _defects(rows: Iterable[Mapping[str, str]]) -> list[dict[str, Any]]:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Parameters by dotted name, their values as YAML writes them."""
+    """Parameters by dotted name, with their values in YAML notation."""
     flat: dict[str, str] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -281,7 +281,7 @@ def _yaml(value: object) -> str:
 
 
 def _private(text: str) -> str:
-    """An absolute path as its last name: the rest is of the machine, not of the run."""
+    """The text; of an absolute path only its last name, because the rest describes the machine and not the run."""
     for kind in (PurePosixPath, PureWindowsPath):
         if kind(text).is_absolute() or text.startswith("~"):
             return f"…/{kind(text).name}"
@@ -293,5 +293,5 @@ def _uri(png: bytes) -> str:
 
 
 def _fraction(value: float) -> str:
-    """A score as the width of a bar, 0 where undefined."""
+    """A score as the width of a bar; 0 where undefined."""
     return "0" if math.isnan(value) else f"{value:.3f}"

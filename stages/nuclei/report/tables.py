@@ -1,4 +1,4 @@
-"""The reports that train and evaluate wrote, read back and checked, and what each metric means."""
+"""The reports of train and evaluate, read and checked, and the definition of each metric."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nuclei.images.records import REMAKE
 
 PARTS = ("val", "test")
 
-Table: TypeAlias = Any  # a pandas DataFrame, whose stubs can not know what a column holds
+Table: TypeAlias = Any  # a pandas DataFrame; its stubs can not know the type of a column
 
-# What stands in each table beside text: numbers, an empty cell where a score is undefined.
+# Columns of text; all others hold numbers, or an empty cell where a score is undefined.
 TEXT = {"id", "part", "modality", "class", "actual", "predicted", "grouping", "group"}
 COLUMNS = {
     "per_image": "id part modality height width nuclei nuclei_predicted median_area_px dice iou precision recall map "
@@ -30,13 +30,13 @@ COLUMNS = {
     "calibration": "part low high mean_score fraction_positive pixels",
     "by_group": "part grouping group images map_undefined nuclei dice iou map ap50 pq recall50 recall75 splits merges",
     "history": "epoch train_loss val_loss val_dice val_iou learning_rate",
-    "search": "foreground seed min_area_px map",
+    "search": "foreground saddle_ratio min_area_px map",
 }
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name for people, and what it measures in one sentence."""
+    """The title of a metric, and its definition in one sentence."""
 
     title: str
     meaning: str
@@ -51,7 +51,7 @@ METRICS = {
     "recall": Metric("Recall", "fraction of the nuclei's pixels that are predicted, pooled"),
     "f1": Metric("F1", "harmonic mean of precision and recall, equal to Dice, pooled"),
     "f1_weighted": Metric("F1, weighted", "mean of the F1 of nuclei and background, weighted by their pixels"),
-    "accuracy": Metric("Accuracy", "fraction of all pixels that are right"),
+    "accuracy": Metric("Accuracy", "fraction of all pixels that are classified correctly"),
     "auc": Metric("ROC AUC", "area under the ROC curve of all pixels"),
     "average_precision": Metric("Average precision", "area under the precision-recall curve of all pixels"),
     "auc_mean": Metric("ROC AUC, mean", "area under the ROC curve of an image's pixels, mean over images"),
@@ -84,9 +84,11 @@ METRICS = {
     "nucleus_recall_pooled": Metric(
         "Recall of nuclei, pooled", "fraction of all images' true nuclei that are found at IoU 0.50"
     ),
-    "count_error": Metric("Count error", "distance of the predicted from the true number of nuclei, mean over images"),
-    "splits": Metric("Splits", "true nuclei cut into pieces, per 100 nuclei"),
-    "merges": Metric("Merges", "predicted nuclei that hold several true ones, per 100 nuclei"),
+    "count_error": Metric(
+        "Count error", "absolute difference between the predicted and the true number of nuclei, mean over images"
+    ),
+    "splits": Metric("Splits", "true nuclei predicted as several, per 100 nuclei"),
+    "merges": Metric("Merges", "predicted nuclei that cover several true ones, per 100 nuclei"),
 }
 
 
@@ -96,7 +98,7 @@ class Interval:
 
     Attributes:
         images, nuclei: of the part.
-        undefined: images without a score, which do not count.
+        undefined: images without a score, left out.
     """
 
     low: float
@@ -120,7 +122,7 @@ class Reports:
         return table if part is None else table[table["part"] == part]
 
     def parts(self) -> list[str]:
-        """Which of val and test have metrics, in this order."""
+        """Those of val and test that have metrics, in this order."""
         return [part for part in PARTS if part in self.metrics]
 
 
@@ -128,7 +130,7 @@ def read(folder: Path) -> Reports:
     """Read metrics.json, metrics_ci.json and the tables in `COLUMNS` from a folder like `reports`.
 
     Raises:
-        InputError: one is absent or malformed: not JSON or CSV, a column or a part missing, a cell that is no number.
+        InputError: a file is absent or malformed: not JSON or CSV, a column or a part missing, a cell not a number.
     """
     metrics = {
         part: {name: _number(value, folder / "metrics.json", name) for name, value in section.items()}
@@ -152,10 +154,10 @@ def read(folder: Path) -> Reports:
 
 
 def read_table(path: Path, name: str) -> Table:
-    """Read one table of `COLUMNS`: text as it is, everything else as float, NaN where a cell is empty.
+    """Read one table of `COLUMNS`: text unchanged, everything else as float, NaN where a cell is empty.
 
     Raises:
-        InputError: it is absent, empty where it may not be, lacks a column, or a cell is no number.
+        InputError: it is absent, has no rows, lacks a column, or a cell is not a number.
     """
     required = COLUMNS[name].split()
     rows = read_rows(path, required, fix=REMAKE)

@@ -120,6 +120,67 @@ class Matches:
         return float(ratio(self.aji_intersection, self.aji_union))
 
 
+@dataclass(frozen=True)
+class Overlaps:
+    """The instances of two label maps, and the pairs of them that share at least one pixel.
+
+    Attributes:
+        true_labels, predicted_labels: (T,) and (P,), ascending.
+        true_areas, predicted_areas: (T,) and (P,) int64, in pixels.
+        t, p: (N,) int64, the pairs, by ascending true, then predicted label: indices into the lists above.
+        shared, union: (N,) int64, pixels of each pair.
+        matched: (M,) int64, indices of the pairs that match at IoU 0.50, each instance in one of them at most.
+        predicted_inside: (N,) bool, the predicted instance lies in the true one by more than half of its own area.
+        true_inside: (N,) bool, the same with the roles exchanged.
+        split: (T,) bool, true instances that contain two or more predicted ones in this sense.
+        merged: (P,) bool, predicted instances that contain two or more true ones.
+    """
+
+    true_labels: Integers
+    predicted_labels: Integers
+    true_areas: NDArray[np.int64]
+    predicted_areas: NDArray[np.int64]
+    t: NDArray[np.int64]
+    p: NDArray[np.int64]
+    shared: NDArray[np.int64]
+    union: NDArray[np.int64]
+    matched: NDArray[np.int64]
+    predicted_inside: NDArray[np.bool_]
+    true_inside: NDArray[np.bool_]
+    split: NDArray[np.bool_]
+    merged: NDArray[np.bool_]
+
+
+def overlaps(truth: Integers, predicted: Integers) -> Overlaps:
+    """Find which instances of two label maps overlap, match, are split or merged; arguments and errors as `match`."""
+    if truth.shape != predicted.shape:
+        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}: they must be alike")
+    true_labels, true_areas = _instances(truth)
+    predicted_labels, predicted_areas = _instances(predicted)
+    t, p, shared = _shared(truth, predicted)
+    t, p = np.searchsorted(true_labels, t), np.searchsorted(predicted_labels, p)
+    union = true_areas[t] + predicted_areas[p] - shared
+    matched = np.flatnonzero(2 * shared >= union)
+    matched = matched[np.unique(t[matched], return_index=True)[1]]  # of two halves one
+    matched = matched[np.unique(p[matched], return_index=True)[1]]
+    predicted_inside, true_inside = 2 * shared > predicted_areas[p], 2 * shared > true_areas[t]
+    return Overlaps(
+        true_labels,
+        predicted_labels,
+        true_areas,
+        predicted_areas,
+        t,
+        p,
+        shared,
+        union,
+        matched,
+        predicted_inside,
+        true_inside,
+        split=np.bincount(t[predicted_inside], minlength=len(true_labels)) >= 2,
+        merged=np.bincount(p[true_inside], minlength=len(predicted_labels)) >= 2,
+    )
+
+
 def match(truth: Integers, predicted: Integers) -> Matches:
     """Match the instances of two label maps.
 
@@ -130,39 +191,27 @@ def match(truth: Integers, predicted: Integers) -> Matches:
     Raises:
         ValueError: the shapes differ, or a label is negative.
     """
-    if truth.shape != predicted.shape:
-        raise ValueError(f"the truth is {truth.shape}, the prediction {predicted.shape}: they must be alike")
-    true_labels, true_areas = _instances(truth)
-    predicted_labels, predicted_areas = _instances(predicted)
-    t, p, shared = _overlaps(truth, predicted)  # one entry for each pair that shares a pixel
-    t, p = np.searchsorted(true_labels, t), np.searchsorted(predicted_labels, p)
-    union = true_areas[t] + predicted_areas[p] - shared
-
-    pairs = np.flatnonzero(2 * shared >= union)
-    pairs = pairs[np.unique(t[pairs], return_index=True)[1]]  # of two halves one
-    pairs = pairs[np.unique(p[pairs], return_index=True)[1]]
-    hits = np.zeros(len(true_labels), dtype=np.int64)
-    hits[t[pairs]] = np.count_nonzero(100 * shared[pairs, None] >= PERCENT * union[pairs, None], axis=1)
+    pairs = overlaps(truth, predicted)
+    t, p, shared, union, matched = pairs.t, pairs.p, pairs.shared, pairs.union, pairs.matched
+    hits = np.zeros(len(pairs.true_labels), dtype=np.int64)
+    hits[t[matched]] = np.count_nonzero(100 * shared[matched, None] >= PERCENT * union[matched, None], axis=1)
 
     best = np.lexsort((p, -shared / union, t))
     best = best[np.unique(t[best], return_index=True)[1]]  # of each true instance the pair of highest IoU
-    alone = np.ones(len(true_labels), dtype=bool)
+    alone = np.ones(len(pairs.true_labels), dtype=bool)
     alone[t[best]] = False
-    unused = np.ones(len(predicted_labels), dtype=bool)
+    unused = np.ones(len(pairs.predicted_labels), dtype=bool)
     unused[p[best]] = False
-
-    pieces = np.bincount(t[2 * shared > predicted_areas[p]], minlength=1)
-    members = np.bincount(p[2 * shared > true_areas[t]], minlength=1)
     return Matches(
-        truth=len(true_labels),
-        predicted=len(predicted_labels),
-        areas=true_areas,
+        truth=len(pairs.true_labels),
+        predicted=len(pairs.predicted_labels),
+        areas=pairs.true_areas,
         hits=hits,
-        iou_sum=float((shared[pairs] / union[pairs]).sum()),
+        iou_sum=float((shared[matched] / union[matched]).sum()),
         aji_intersection=int(shared[best].sum()),
-        aji_union=int(union[best].sum() + true_areas[alone].sum() + predicted_areas[unused].sum()),
-        splits=int(np.count_nonzero(pieces >= 2)),
-        merges=int(np.count_nonzero(members >= 2)),
+        aji_union=int(union[best].sum() + pairs.true_areas[alone].sum() + pairs.predicted_areas[unused].sum()),
+        splits=int(np.count_nonzero(pairs.split)),
+        merges=int(np.count_nonzero(pairs.merged)),
     )
 
 
@@ -173,7 +222,7 @@ def _instances(labels: Integers) -> tuple[Integers, NDArray[np.int64]]:
     return _occurrences(labels[labels > 0].astype(np.uint64), int(labels.max(initial=0)))
 
 
-def _overlaps(truth: Integers, predicted: Integers) -> tuple[Integers, Integers, NDArray[np.int64]]:
+def _shared(truth: Integers, predicted: Integers) -> tuple[Integers, Integers, NDArray[np.int64]]:
     """Labels of the instances that share pixels, by ascending true, then predicted label; and how many they share."""
     both = (truth > 0) & (predicted > 0)
     base = int(predicted.max(initial=0)) + 1

@@ -1,4 +1,4 @@
-"""Which images go to train, val and test, with near-duplicates kept together.
+"""The split into train, val and test, with near-duplicates and tiles of one field kept together.
 
 May import: base, images.
 """

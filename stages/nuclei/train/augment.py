@@ -1,29 +1,29 @@
-"""Augmentation of a training crop: geometry and look, by albumentations."""
+"""Augmentation of a training crop with albumentations: geometry, colour, brightness, blur and noise."""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for updates on import
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # on import it checks online for updates
 
 import albumentations as A
 import cv2
 
 from nuclei.base.params import Augment
 
-MARGIN = 1.5  # a window of this many crops keeps the corners of a turned or shrunken crop inside the image
+MARGIN = 1.5  # times the crop: the larger window keeps most of a rotated or downscaled crop inside the image
 
 
 def window_px(crop_px: int) -> int:
-    """The side of the window that `augmentation` takes to return a crop of `crop_px`."""
+    """The side of the window that `augmentation` needs for a crop of `crop_px`."""
     return round(crop_px * MARGIN)
 
 
 def augmentation(augment: Augment, crop_px: int) -> A.Compose:
     """Build what turns a window of `window_px(crop_px)` into an augmented crop.
 
-    It is called with `image` (H, W, 3) uint8 and `mask` (H, W) uint16 and returns both, `crop_px` square. What
-    leaves the window is mirrored, so one label may come back in several pieces: relabel afterwards.
+    Call it with `image` (H, W, 3) uint8 and `mask` (H, W) uint16; it returns both, `crop_px` square. Beyond the
+    window both are mirrored, so one label may come back as several components: relabel afterwards.
     Call `set_random_seed` before each use to make that use reproducible.
     """
     mirrored = {"border_mode": cv2.BORDER_REFLECT_101, "mask_interpolation": cv2.INTER_NEAREST}

@@ -1,9 +1,10 @@
-"""Checkpoints of a training under way: where they lie, so that none is ever taken for another's, and how they are kept.
+"""Checkpoints of an unfinished training: the folder that each belongs in, and how it is written and read.
 
-They are scratch, not an output: DVC would reset an output to an older version before the stage runs again. The folder
-is named by a hash of everything that decides the result, so a changed parameter, image, split or line of code starts
-afresh, and an interrupted run with none of these changed goes on where it was. That holds for who changes something and
-changes it back, too: those of the last few trainings are kept, and no more, since each is five times the model.
+They are scratch files, not outputs: DVC would reset an output to an older version before the stage runs again. The
+folder is named by a hash of everything that decides the result. A run with a changed parameter, image, split or line
+of code therefore starts from the beginning, and an interrupted run that is started again unchanged resumes. The
+checkpoints of the last few trainings are kept, so that a parameter can be changed and changed back; each takes five
+times the space of the model.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from nuclei.network.model import check_sums, save_tensors
 
 FOLDER = Path("data/.resume")
 PACKAGE = Path(__file__).parents[1]
-KEPT = 3  # interrupted trainings that can be gone on with
+KEPT = 3  # interrupted trainings that can still be resumed
 
 
 def key(decides: object, inputs: Iterable[Path]) -> str:
-    """Hash what decides a result: plain values, the contents of files, this project's loaded code, torch's version."""
+    """Hash what decides a result: plain values, file contents, the loaded code of this project, torch's version."""
     digest = hashlib.sha256(json.dumps([decides, torch.__version__], sort_keys=True).encode())
     for path in [*inputs, *_code()]:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
@@ -42,14 +43,14 @@ def _code() -> list[Path]:
 
 
 class Checkpoint:
-    """The one checkpoint of a training, replaced whole each time."""
+    """The checkpoint of one training; each new one replaces the last."""
 
     def __init__(self, key: str, folder: Path = FOLDER) -> None:
         self.folder = folder / key
         self.path = self.folder / "checkpoint.pt"
 
     def start(self) -> None:
-        """Make its folder the newest, and remove those of others but the newest of them."""
+        """Mark its folder as the newest, and remove all but the `KEPT` newest."""
         self.folder.mkdir(parents=True, exist_ok=True)
         os.utime(self.folder)
         newest = sorted(self.folder.parent.iterdir(), key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
@@ -57,12 +58,12 @@ class Checkpoint:
             files.remove(folder)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write tensors and plain values; a run killed here leaves the checkpoint before."""
+        """Write tensors and plain values; a run that is killed meanwhile leaves the previous checkpoint."""
         with files.replacing(self.path) as temporary:
             save_tensors(state, temporary)
 
     def load(self) -> dict[str, Any] | None:
-        """Read what `save` wrote, or None where there is nothing that can be read."""
+        """Read what `save` wrote; None if there is no checkpoint or it is damaged."""
         if not self.path.exists():
             return None
         try:
@@ -70,11 +71,11 @@ class Checkpoint:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict):
                 raise TypeError(f"it holds a {type(state).__name__}")
-        except Exception as error:  # whatever is wrong with a scratch file, training can start afresh
+        except Exception as error:  # a damaged scratch file must not keep training from starting
             print(f"the checkpoint can not be read and is not used: {self.path}: {error}", file=sys.stderr)
             return None
         return state
 
     def remove(self) -> None:
-        """Forget it: the training has ended well."""
+        """Delete it, once the training is complete."""
         files.remove(self.folder)

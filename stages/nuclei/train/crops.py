@@ -28,9 +28,9 @@ Crop = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Crops(Dataset[Crop]):
-    """Every crop of a whole training, in order: crop `i` depends on the seed and on `i`, on nothing else.
+    """Every crop of a whole training, in order: crop `i` depends on the seed and on `i` alone.
 
-    So workers, their number and a resumed run change nothing.
+    So neither the number of loading processes nor an interruption changes a crop.
 
     Example:
         >>> image, foreground, maps, weight = Crops(records, "data/prepared", params.train, epochs=5, seed=0)[0]
@@ -41,8 +41,8 @@ class Crops(Dataset[Crop]):
         records: the training images.
         folder: where `prepare` wrote them.
         train: the parameters of training.
-        epochs: how many passes.
-        seed: of all random choices.
+        epochs: of the whole training.
+        seed: of every random choice.
     """
 
     def __init__(self, records: Sequence[Record], folder: str | Path, train: Train, *, epochs: int, seed: int) -> None:
@@ -70,11 +70,11 @@ class Crops(Dataset[Crop]):
         return self._tensors(out["image"], relabel(out["mask"]))
 
     def share_memory(self, processes: int) -> None:
-        """Divide what may be kept in memory among loading processes, each with a copy of this."""
+        """Divide the memory for decoded images among loading processes, each of which has a copy of this."""
         self.free_bytes //= processes
 
     def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
-        """The normalised image and its label map, both brought to size, from memory where kept: decoding costs most."""
+        """The normalised image and its label map, both rescaled; kept in memory, because decoding takes longest."""
         if record.id in self.kept:
             return self.kept[record.id]
         rgb = read_rgb(image_path(self.folder, record.id))
@@ -100,7 +100,7 @@ class Crops(Dataset[Crop]):
 
 
 def image_weights(records: Sequence[Record], size_exponent: float, rare_exponent: float) -> NDArray[np.float64]:
-    """How often each image is drawn, relative to the others: more where it is large and where its look is rare.
+    """How often each image is drawn, relative to the others: more often if it is large and if its modality is rare.
 
     Returns:
         (N,) float64 that sums to 1.
@@ -118,7 +118,7 @@ def image_weights(records: Sequence[Record], size_exponent: float, rare_exponent
 def draw(weights: NDArray[np.float64], count: int, seed: int, epoch: int) -> NDArray[np.intp]:
     """Draw `count` image numbers in proportion to `weights`, shuffled, the same for the same seed and epoch.
 
-    Systematic sampling: image i comes floor(count * weight) or one more times, so none is left out by chance.
+    Systematic sampling: image i is drawn floor(count * weight) times or once more, so none is left out by chance.
     """
     random = np.random.default_rng([seed, epoch])
     points = (np.arange(count) + random.random()) / count
@@ -129,7 +129,7 @@ def draw(weights: NDArray[np.float64], count: int, seed: int, epoch: int) -> NDA
 def _window(
     rgb: NDArray[np.uint8], labels: NDArray[np.integer], side: int, random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-    """Cut one random square out of both, mirrored where the image is smaller; labels above 65,535 become smaller."""
+    """Cut the same random square out of both, mirrored where the image is smaller; the labels renumbered if uint32."""
     corners = []
     for size in labels.shape:
         corners.append(int(random.integers(max(size - side, 0) + 1)))

@@ -1,4 +1,4 @@
-"""The losses: DiceBCELoss on the foreground, and what the second head learns with."""
+"""The losses: DiceBCELoss for the foreground, and the second head's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class DiceBCELoss(nn.Module):
     """Dice loss of the whole batch plus binary cross-entropy, weighted to sum to one.
 
     Dice loss is `1 - (2 |P T| + 1) / (|P| + |T| + 1)` over all pixels of the batch, P being probabilities
-    (Milletari, Navab and Ahmadi, V-Net, 2016); a batch without any nucleus has none, and cross-entropy alone counts.
+    (Milletari, Navab and Ahmadi, V-Net, 2016). For a batch without nuclei it is 0, which leaves cross-entropy alone.
 
     Args:
         dice_weight: the share of Dice, between 0 and 1; cross-entropy has the rest.

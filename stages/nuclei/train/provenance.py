@@ -1,8 +1,8 @@
-"""When, from which revision, how long and on which machine a model was trained: what no parameter decides.
+"""When, from which revision, for how long and on which machine a model was trained.
 
-These facts differ between two runs that are otherwise equal to the last bit, so DVC must not know them: in an output
-they would change its hash, and every later stage would run again. They stand in a script of one statement that git
-alone tracks; the page loads it from its own folder and believes it where it is of the history that the page shows.
+These facts differ between two runs whose results are equal to the last bit. In an output of DVC they would change its
+hash, and every later stage would run again, so they are written to a one-line script that only git tracks. The page
+loads the script from its own folder, and shows the facts only if the script names the hash of the history on the page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from nuclei.base import files
 from nuclei.base.machine import cores, cpu_model
 
 VARIABLE = "trainingRun"  # of the page's window
-CODE = ("stages", "params.yaml", "dvc.yaml", "requirements.txt")  # what decides a training, beside the data
+CODE = ("stages", "params.yaml", "dvc.yaml", "requirements.txt")  # what decides a training, apart from the data
 PACKAGES = (
     *("albumentations", "lightning-fabric", "numpy", "opencv-python-headless", "scikit-image", "scipy"),
     *("segmentation-models-pytorch", "torch", "torchvision"),
@@ -32,7 +32,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Start:
-    """What has to be known when a training starts; `revision` and `changed` are None outside git."""
+    """What is recorded when a training starts; `revision` and `changed` are None outside a git repository."""
 
     time: datetime
     clock: float
@@ -41,7 +41,7 @@ class Start:
 
 
 def start() -> Start:
-    """Look at the clock, and at the revision before somebody commits another."""
+    """Record the time and the revision, which a commit may change while training runs."""
     revision = _git("rev-parse", "HEAD")
     changed = None if revision is None else bool(_git("status", "--porcelain", "--", *CODE))
     return Start(datetime.now(UTC), time.monotonic(), revision, changed)
@@ -50,14 +50,14 @@ def start() -> Start:
 def write(
     path: Path, start: Start, history: Path, weights: Path, *, device: torch.device, precision: str, resumed: bool
 ) -> None:
-    """Write the facts of a training that has ended.
+    """Write the facts of a finished training.
 
     Args:
         path: the script, beside the page.
-        history: the learning curves that it wrote: the page shows them, and knows the run by their hash.
-        weights: the file of weights that it wrote, for whoever trains again to compare.
-        device, precision: that the network was trained on and with, not `auto`.
-        resumed: it went on after an interruption, so that its seconds are not all.
+        history: the file of its learning curves, whose hash tells the page which run the facts belong to.
+        weights: the file of its weights, whose hash can be compared with that of another training.
+        device, precision: those used, never `auto`.
+        resumed: whether it resumed an interrupted run, so that its seconds do not cover all epochs.
     """
     facts = {
         "history_sha256": hashlib.sha256(history.read_bytes()).hexdigest(),
@@ -76,20 +76,20 @@ def write(
         "precision": precision,
         "versions": {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
     }
-    # escaped, so that it stays a value wherever it is put; ASCII, so that no charset can change it
+    # `<` is escaped so that no value can end the script; ASCII, so that the encoding does not matter
     value = json.dumps(facts, indent=2).replace("<", "\\u003c")
     files.write_text(path, f"window.{VARIABLE} = {value};\n")
 
 
 def promise(device: torch.device) -> str:
-    """What another training from the same revision, parameters and data can be relied on to give."""
+    """How closely another training from the same revision, parameters and data reproduces this one."""
     if device.type == "cpu":
         return f"the same bits on this kind of processor with {torch.get_num_threads()} threads, else nearly the same"
     return "nearly the same: on this device sums are added up in another order each time"
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of this folder, None where it can not."""
+    """The output of a git command, None where it fails."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The training loop: steps, averaged weights, validation, the best epoch, and going on after an interruption."""
+"""The training loop: steps, averaged weights, validation, the choice of the best epoch, and resuming."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ HISTORY_COLUMNS = ["epoch", "train_loss", "val_loss", "val_dice", "val_iou", "le
 
 
 class Training:
-    """One training of one network, from the first step or from a checkpoint to the best epoch's weights.
+    """One training of one network, from the first step or a checkpoint to the weights of the best epoch.
 
     Args:
         net: the network, with its first weights.
-        crops: every training crop of every epoch.
+        crops: the training crops of all epochs.
         settings: how the network predicts on validation images.
         train: the parameters of training.
         fabric: device and precision.
-        checkpoint: where an interrupted run left its state.
+        checkpoint: of this training, from an interrupted run or still to be written.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Training:
         self.best: dict[str, Tensor] = {}
 
     def fit(self, validation: Sequence[Record], log: Callable[[Row], None]) -> Segmenter:
-        """Train to the last epoch and return the model of the best one by validation Dice.
+        """Train to the last epoch and return the model of the epoch with the highest validation Dice.
 
         Args:
-            validation: the images to choose the epoch by.
-            log: called with each epoch's row, those of an interrupted run first.
+            validation: the images that choose the epoch.
+            log: called with the row of each epoch, first with those of an interrupted run.
 
         Raises:
-            InputError: a loss or a gradient is no longer finite.
+            InputError: a loss or a gradient is not finite.
         """
         self._resume()
         for row in self.history:
@@ -103,10 +103,10 @@ class Training:
         return self._segmenter(self.settings)
 
     def step(self, batch: Sequence[Tensor], epoch: int) -> float:
-        """Learn from one batch of `batches` and return its loss.
+        """Update the weights with one batch of `batches` and return its loss.
 
         Raises:
-            InputError: the loss or its gradient is no longer finite; `epoch` says where.
+            InputError: the loss or its gradient is not finite; `epoch` is named in the message.
         """
         image, foreground, maps, weight = batch
         image = image.contiguous(memory_format=torch.channels_last)
@@ -121,7 +121,7 @@ class Training:
         norm = self.fabric.clip_gradients(
             self.net, self.optimizer, max_norm=self.train.gradient_clip, error_if_nonfinite=False
         )
-        if self.train.precision != "16-mixed":  # whose scaler leaves out such a step, and tries with smaller numbers
+        if self.train.precision != "16-mixed":  # there the gradient scaler skips such a step and lowers its scale
             self._check(float(cast(Tensor, norm)), f"the gradient is no longer finite: {where}")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -142,12 +142,12 @@ class Training:
         loaded: Iterator[Any] = iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
         if not on_cpu:
             return loaded
-        # worker processes, and OpenCV's threads, would take cores from the network for longer than one thread does
+        # one thread that loads ahead takes less time from the network's cores than worker processes or OpenCV's threads
         cv2.setNumThreads(1)
         return ahead(loaded)
 
     def _check(self, value: float, problem: str) -> None:
-        """Raise InputError where a loss, or the norm of a gradient, is no number any more."""
+        """Raise InputError if a loss, or the norm of a gradient, is not finite."""
         if not math.isfinite(value):
             raise InputError(
                 problem,
@@ -157,12 +157,12 @@ class Training:
             )
 
     def _segmenter(self, settings: Settings) -> Segmenter:
-        """The averaged weights, in use."""
+        """A segmenter with the averaged weights."""
         averaged = cast(NucleusNet, self.average.module)
         return Segmenter(averaged, settings, device=self.fabric.device.type)
 
     def _keep(self, row: Row) -> None:
-        """Add an epoch to the history, remember its weights if they are the best, and write the checkpoint."""
+        """Add an epoch to the history, keep its weights if they are the best so far, and write the checkpoint."""
         if row["val_dice"] >= max((earlier["val_dice"] for earlier in self.history), default=-1.0):
             self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.history.append(row)
@@ -188,13 +188,13 @@ class Training:
         self.schedule.load_state_dict(state["schedule"])
         torch.set_rng_state(state["random"])
         self.history, self.best = state["history"], state["best"]
-        print(f"going on after epoch {len(self.history)} of an interrupted run", flush=True)
+        print(f"resuming after epoch {len(self.history)} of an interrupted run", flush=True)
 
 
 def validate(segmenter: Segmenter, records: Sequence[Record], training: Training) -> Row:
-    """Score the foreground at 0.5 on whole images: the mean loss, Dice and IoU per image.
+    """Score the foreground at 0.5 on whole images: the mean over images of loss, Dice and IoU.
 
-    Their scale is taken from the truth: it spares a second prediction of each, and chooses an epoch as well.
+    Each image is rescaled by the diameter of its annotated nuclei, which saves the first pass that measures it.
     """
     losses, dices, ious = [], [], []
     for record in track(records, what="validation", total=len(records)):
@@ -215,9 +215,9 @@ def validate(segmenter: Segmenter, records: Sequence[Record], training: Training
 
 
 def _optimizer(net: NucleusNet, train: Train, *, fused: bool) -> torch.optim.Optimizer:
-    """Weight decay acts on convolutions alone: on biases and normalisation it does harm (He et al., 2018).
+    """The optimizer, with weight decay for convolutions only, not for biases and normalisation (He et al., 2018).
 
-    `fused`: in one pass over the weights. With 16-mixed on a GPU it can not be joined with clipping.
+    `fused`: update all weights in one kernel. With 16-mixed on a GPU this does not work together with clipping.
     """
     decayed = [p for p in net.parameters() if p.ndim > 1]
     rest = [p for p in net.parameters() if p.ndim <= 1]
@@ -229,7 +229,7 @@ def _optimizer(net: NucleusNet, train: Train, *, fused: bool) -> torch.optim.Opt
 
 
 def _schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """A linear warm-up, then a cosine that reaches zero after the last step; or a constant rate."""
+    """A linear warm-up, then a cosine that falls to zero after the last step; or a constant learning rate."""
     warmup = train.warmup_fraction * steps
 
     def factor(step: int) -> float:
@@ -243,14 +243,18 @@ def _schedule(optimizer: torch.optim.Optimizer, train: Train, steps: int) -> tor
 
 
 def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
-    """An exponential moving average whose window grows with the steps done, so that it forgets the first weights."""
+    """An exponential moving average that starts with a short memory, so that the first weights soon stop counting.
+
+    After n updates the decay is (1 + n) / (10 + n), at most `decay`. torch's own function has no such warm-up, and
+    averages the integer counters of batch normalisation, which are copied here.
+    """
 
     @torch.no_grad()
     def update(averaged: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
         keep = min(decay, float((1 + updates) / (10 + updates)))
         if averaged[0].is_floating_point():
             torch._foreach_lerp_(averaged, current, 1 - keep)
-        else:  # the batch counters of normalisation
+        else:  # the batch counters of batch normalisation
             torch._foreach_copy_(averaged, current)
 
     return update

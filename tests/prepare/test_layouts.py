@@ -1,0 +1,95 @@
+"""The two layouts of data sets are told apart, and a layout in doubt is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nuclei.base.errors import InputError
+from nuclei.prepare.layouts import Sample, samples
+
+HERE = Path("some.zip")
+
+
+@pytest.mark.parametrize("above", ["", "stage1_train/", "a/b/"])
+def test_kaggles_layout_is_read_with_or_without_folders_above(above: str) -> None:
+    files = [f"{above}{file}" for file in ("x/masks/2.png", "x/images/x.png", "x/masks/1.png", "y/images/y.png")]
+    assert samples([*files, "stage1_train_labels.csv"], HERE) == [
+        Sample("x", f"{above}x/images/x.png", masks=(f"{above}x/masks/1.png", f"{above}x/masks/2.png")),
+        Sample("y", f"{above}y/images/y.png"),
+    ]
+
+
+def test_an_image_of_kaggles_layout_is_named_by_its_folder() -> None:
+    files = ["x/images/image.png", "x/masks/1.png", "y/images/image.png", "y/masks/1.png"]
+    assert [sample.id for sample in samples(files, HERE)] == ["x", "y"]
+
+
+@pytest.mark.parametrize("above", ["", "dsb/train/"])
+@pytest.mark.parametrize("mask", ["masks/{}.tif", "masks/{}_masks.tif", "images/{}_masks.png", "{}_masks.png"])
+def test_label_maps_lie_beside_their_images(above: str, mask: str) -> None:
+    image = "{}.png" if mask == "{}_masks.png" else "images/{}.png"
+    files = [above + path.format(name) for name in ("b", "a") for path in (image, mask)]
+    assert samples(files, HERE) == [
+        Sample(name, above + image.format(name), labels=above + mask.format(name)) for name in ("a", "b")
+    ]
+
+
+@pytest.mark.parametrize(("images", "masks"), [("Images", "Masks"), ("IMAGES", "masks"), ("images", "labels")])
+def test_folders_may_be_capitalised_and_masks_may_be_called_labels(images: str, masks: str) -> None:
+    files = [f"set/{images}/a.png", f"set/{masks}/a.tif", f"set/{images}/b.png", f"set/{masks}/b_masks.tif"]
+    assert [(sample.image, sample.labels) for sample in samples(files, HERE)] == [
+        (files[0], files[1]),
+        (files[2], files[3]),
+    ]
+    nuclei = [f"x/{images}/x.png", f"x/{masks}/1.png", f"x/{masks}/2.png"]
+    assert samples(nuclei, HERE) == [Sample("x", nuclei[0], masks=tuple(nuclei[1:]))]
+
+
+def test_boxes_under_labels_are_no_part_of_the_data() -> None:
+    assert samples(["images/a.png", "labels/a.txt"], HERE) == [Sample("a", "images/a.png")]
+
+
+def test_names_are_kept_as_the_archive_writes_them() -> None:
+    assert samples(["./x//images/x.png"], HERE) == [Sample("x", "./x//images/x.png")]
+
+
+def test_one_image_with_its_label_map_is_no_kaggle_sample() -> None:
+    assert samples(["set/images/a.png", "set/masks/a.tif"], HERE) == [
+        Sample("a", "set/images/a.png", labels="set/masks/a.tif")
+    ]
+
+
+def test_images_without_masks_may_lie_anywhere() -> None:
+    files = ["b.tif", "deep/er/a.JPG", "c/images/c.png", "notes.txt"]
+    assert [(sample.id, sample.annotated) for sample in samples(files, HERE)] == [
+        ("a", False),
+        ("b", False),
+        ("c", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        (["notes.txt"], "no images"),
+        (["images/a.png", "masks/b.png"], "belongs to no image"),
+        (["x/masks/1.png", "y/images/y.png"], "belongs to no image"),
+        (["x/images/1.png", "x/images/2.png", "x/masks/3.png"], "belongs to no image"),
+        (["images/a.png", "masks/a.png", "masks/a_masks.tif"], "two label maps"),
+        (["x/images/a.png", "y/images/a.png"], "same name"),
+        (["images/a.png", "images/A.png"], "same name"),
+        (["images/\u00e9.png", "images/e\u0301.png"], "same name"),
+        (["images/a.gif", "images/b.png"], "in images/ is no image"),
+        (["images/a.png", "Masks/a.gif"], "in masks/ is no image"),
+        (["images/a.png", "masks/a.png", "labels/a.png"], "two label maps"),
+        (["images/a?.png"], "valid file name"),
+        (["images/a\n.png"], "valid file name"),
+        (["images/" + "a" * 300 + ".png"], "valid file name"),
+    ],
+)
+def test_a_layout_in_doubt_is_an_error_that_names_the_archive(files: list[str], problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        samples(files, HERE)
+    assert "some.zip" in str(caught.value)
