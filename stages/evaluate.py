@@ -1,7 +1,7 @@
 """Predict validation and test images at full resolution, then score the files that were written; nothing is tuned.
 
 Reads:      data/model, data/prepared, the rows of data/split.csv in the parts that the parameters name
-Writes:     data/predictions (scores/, labels/), reports/metrics.json, metrics_ci.json, per_image.csv, by_group.csv,
+Writes:     data/predictions (scores/, labels/), reports/metrics.json, metrics_ci.json, per_image.csv, by_stratum.csv,
             classification_report.csv, confusion.csv, roc.csv, precision_recall.csv, ap.csv, calibration.csv
 Parameters: seed, evaluate
 """
@@ -17,8 +17,8 @@ from nuclei.base.errors import run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.params import load
 from nuclei.base.progress import track
+from nuclei.evaluate.reports import write_reports
 from nuclei.evaluate.scoring import score_parts
-from nuclei.evaluate.tables import write_reports
 from nuclei.images.io import read_rgb, write_labels, write_scores
 from nuclei.images.records import image_path, label_path, read_part, score_path
 from nuclei.network.segmenter import Segmenter

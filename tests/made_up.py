@@ -104,11 +104,12 @@ def reports(folder: Path) -> None:
     values = {name: round(0.93 - 0.011 * number, 4) for number, name in enumerate(METRICS)}
     values |= {"count_error": 2.5, "splits": 3.21, "merges": 4.9, "auc": 0.9931}
     bounds: dict[str, Row] = {
-        name: {"low": value - 0.04, "high": value + 0.005, "images": 7, "nuclei": 140, "undefined": 0}
+        name: {"low": value - 0.04, "high": value + 0.005, "images": 7, "groups": 5, "nuclei": 140, "undefined": 0}
         for name, value in values.items()
     }
-    bounds["aji"] = {"low": None, "high": None, "images": 7, "nuclei": 140, "undefined": 7}
-    files.write_json(folder / "metrics.json", {part: {**values, "images": 7, "nuclei": 140} for part in PARTS})
+    bounds["aji"] = {"low": None, "high": None, "images": 7, "groups": 5, "nuclei": 140, "undefined": 7}
+    counts = {"images": 7, "groups": 5, "nuclei": 140}
+    files.write_json(folder / "metrics.json", {part: {**values, **counts} for part in PARTS})
     files.write_json(folder / "metrics_ci.json", {part: bounds for part in PARTS})
     parts, x = list(enumerate(PARTS, start=1)), np.linspace(0, 1, 60)
     ious = np.arange(0.5, 0.96, 0.05)
@@ -153,9 +154,9 @@ def reports(folder: Path) -> None:
             for k, p in parts
             for v in range(20)
         ),
-        "by_group": (
+        "by_stratum": (
             {
-                "part": p, "grouping": g, "group": n, "images": 4, "nuclei": 120,
+                "part": p, "grouping": g, "stratum": n, "images": 4, "groups": 3, "nuclei": 120,
                 "map_undefined": {"modality": 1, "size": 0}.get(g, ""),
                 **dict.fromkeys(("dice", "iou", "map", "ap50", "pq"), "" if g == "nucleus size" else 0.81),
                 "recall50": 0.9, "recall75": 0.7,

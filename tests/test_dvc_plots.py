@@ -20,7 +20,7 @@ USES = [  # template, report, x, y
     ("curve", "calibration", "mean_score", "fraction_positive"),
     ("confusion_counts", "confusion", "predicted", "actual"),
     ("histogram", "per_image", "dice", "dice"),
-    ("dots", "by_group", "dice", "group"),
+    ("dots", "by_stratum", "dice", "stratum"),
     ("dots", "classification_report", "f1", "class"),
     ("history", "history", "epoch", "val_loss"),
     ("threshold_search", "search", "saddle_ratio", "map"),

@@ -40,8 +40,8 @@ def test_an_undefined_score_drops_out_of_its_mean_alone_and_is_counted() -> None
     metrics = aggregate.metrics(columns)
     assert metrics["dice"] == pytest.approx(columns["dice"][1:].mean())
     assert metrics["iou"] == pytest.approx(columns["iou"].mean())
-    assert aggregate.undefined(columns)["dice"] == 1
-    assert aggregate.undefined(columns)["iou"] == 0
+    assert aggregate.undefined(columns)["dice"].tolist() == [True, False, False]
+    assert not aggregate.undefined(columns)["iou"].any()
 
 
 def test_the_order_of_the_images_changes_no_digit() -> None:
@@ -51,7 +51,13 @@ def test_the_order_of_the_images_changes_no_digit() -> None:
 
 
 def test_a_table_is_read_back_with_its_empty_cells() -> None:
-    cells = {name: "1.5" for name in COLUMNS} | {"id": "a", "part": "val", "modality": "tissue", "dice": ""}
+    cells = {name: "1.5" for name in COLUMNS} | {
+        "id": "a",
+        "part": "val",
+        "group": "3",
+        "modality": "tissue",
+        "dice": "",
+    }
     text = ",".join(cells) + "\n" + ",".join(cells.values()) + "\n"
     rows, columns = aggregate.numbers(text, "per_image.csv")
     assert (rows[0]["id"], list(columns)) == ("a", NUMBERS)
@@ -80,3 +86,14 @@ def test_a_score_that_the_table_does_not_have_is_undefined_in_every_image() -> N
 def test_a_table_that_is_none_is_an_error(text: str, message: str) -> None:
     with pytest.raises(InputError, match=rf"(?s){message}.*reports/per_image\.csv of main"):
         aggregate.numbers(text, "reports/per_image.csv of main")
+
+
+def test_the_groups_of_a_table_are_numbered() -> None:
+    rows = [{"id": id, "group": group} for id, group in zip("abcd", ("12", "7", "12", "x"), strict=True)]
+    assert aggregate.groups(rows, "per_image.csv").tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize("row", [{"id": "b"}, {"id": "b", "group": ""}])
+def test_a_table_without_groups_is_an_error_and_no_image_is_taken_for_a_group(row: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"(?s)which images belong together.*per_image\.csv of main.*1 of 2 rows"):
+        aggregate.groups([{"id": "a", "group": "1"}, row], "reports/per_image.csv of main")

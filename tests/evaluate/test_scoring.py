@@ -1,133 +1,23 @@
-"""Scores of a hand-drawn folder whose numbers are known, and what stops the scoring."""
+"""What is scored, and what stops the scoring."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from drawn import REPORTS, draw, leave_out, rows, score
 
-from nuclei.base import files
 from nuclei.base.errors import InputError
-from nuclei.evaluate import aggregate
-from nuclei.evaluate.aggregate import COLUMNS, DIGITS
-from nuclei.evaluate.scoring import score_parts
-from nuclei.evaluate.tables import write_reports
 from nuclei.images.io import write_labels, write_scores
-from nuclei.images.records import COLUMNS as INDEX_COLUMNS
 from nuclei.images.records import label_path, score_path
-from nuclei.scores.histogram import LEVELS
-
-# id: part, modality, truth, prediction, one row of pixels each
-IMAGES = {
-    "a": ("val", "fluorescence", [1, 1, 1, 1, 0, 0, 2, 2, 0, 0], [1, 1, 1, 1, 0, 0, 2, 0, 0, 0]),
-    "b": ("val", "tissue", [0, 0, 0, 0], [0, 0, 0, 0]),
-    "c": ("val", "tissue", [1, 1, 2, 2, 0, 0], [3, 3, 3, 3, 0, 4]),
-    "d": ("test", "brightfield", [7, 7, 7, 7, 0, 0], [1, 1, 2, 2, 0, 0]),
-    "e": ("test", "brightfield", [1] * 10 + [0] + [2] * 4, [5] * 7 + [0] * 8),
-}
-REPORTS = [
-    *("metrics.json", "metrics_ci.json", "per_image.csv", "by_group.csv", "classification_report.csv"),
-    *("confusion.csv", "roc.csv", "precision_recall.csv", "ap.csv", "calibration.csv"),
-]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    index, split = [], []
-    for name, (part, modality, truth, predicted) in IMAGES.items():
-        labels, guess = np.array([truth], np.uint16), np.array([predicted], np.uint16)
-        write_labels(label_path(tmp_path / "prepared", name), labels)
-        write_labels(label_path(tmp_path / "predictions", name), guess)
-        write_scores(score_path(tmp_path / "predictions", name), np.where(guess > 0, 60_000, 5_000).astype(np.uint16))
-        nuclei = len(set(truth) - {0})
-        values = [name, 1, len(truth), nuclei, float((labels > 0).mean()), modality, f"{name}.png"]
-        index.append(dict(zip(INDEX_COLUMNS, values, strict=True)))
-        split.append({"id": name, "part": part, "group": name})
-    files.write_rows(tmp_path / "prepared/index.csv", INDEX_COLUMNS, index)
-    files.write_rows(tmp_path / "split.csv", ["id", "part", "group"], split)
-    return tmp_path
-
-
-def score(
-    folder: Path,
-    reports: str = "reports",
-    *,
-    parts: Sequence[str] = ("val", "test"),
-    workers: int = 1,
-    seed: int = 0,
-    resamples: int = 200,
-) -> Path:
-    scores = score_parts(
-        prepared=folder / "prepared",
-        predictions=folder / "predictions",
-        split=folder / "split.csv",
-        parts=parts,
-        workers=workers,
-    )
-    write_reports(folder / reports, scores, seed=seed, resamples=resamples)
-    return folder / reports
-
-
-def leave_out(folder: Path, name: str) -> None:
-    text = (folder / "split.csv").read_text()
-    (folder / "split.csv").write_text(
-        text.replace(f"{name},test", f"{name},train").replace(f"{name},val", f"{name},train")
-    )
-
-
-def rows(reports: Path, name: str, part: str | None = None) -> list[dict[str, str]]:
-    found = files.read_rows(reports / f"{name}.csv", ["part"], fix="")
-    return found if part is None else [row for row in found if row["part"] == part]
-
-
-def test_the_metrics_of_hand_drawn_images_are_known(folder: Path) -> None:
-    val = json.loads((score(folder) / "metrics.json").read_text())["val"]
-    # pixels: a 5 TP, 1 FN, 4 TN; b 4 TN; c 4 TP, 1 FP, 1 TN. b has nothing to score, and drops out of the means
-    expected = {
-        "dice": (10 / 11 + 8 / 9) / 2,
-        "iou": (5 / 6 + 4 / 5) / 2,
-        "dice_pooled": 18 / 20,
-        "iou_pooled": 9 / 11,
-        "precision": 9 / 10,
-        "recall": 9 / 10,
-        "f1": 9 / 10,
-        "accuracy": 18 / 20,
-        # nuclei: a matches at IoU 1 and 1/2; c: 3 is half matched to one of 1 and 2, 4 is wrong: 1 of 3 at 0.50
-        "map": ((1 + 9 / 3) / 10 + (1 / 3) / 10) / 2,
-        "ap50": (1 + 1 / 3) / 2,
-        "ap75": (1 / 3 + 0) / 2,
-        "ap50_pooled": 3 / 5,
-        "ap75_pooled": 1 / 7,
-        "pq": (1.5 / 2 + 0.5 / 2) / 2,
-        "sq": (0.75 + 0.5) / 2,
-        "rq": (1 + 1 / 2) / 2,
-        "aji": (5 / 6 + (2 + 2) / (4 + 4 + 1)) / 2,
-        "nucleus_precision": (2 / 2 + 1 / 2) / 2,
-        "nucleus_recall": (2 / 2 + 1 / 2) / 2,
-        # 3 of 4 true and of 4 predicted nuclei match, at IoU 1, 1/2 and 1/2
-        "pq_pooled": (1 + 0.5 + 0.5) / 4,
-        "sq_pooled": (1 + 0.5 + 0.5) / 3,
-        "rq_pooled": 3 / 4,
-        "aji_pooled": (5 + 4) / (6 + 9),
-        "nucleus_precision_pooled": 3 / 4,
-        "nucleus_recall_pooled": 3 / 4,
-        "count_error": 0,
-        "splits": 0,
-        "merges": 100 / 4,
-        "images": 3,
-        "nuclei": 4,
-    }
-    assert {name: val[name] for name in expected} == pytest.approx(expected, abs=10**-DIGITS)
-    # 9 of 10 nucleus pixels and 1 of 10 others have the higher of two scores
-    assert val["auc"] == pytest.approx(0.9)
-    assert val["average_precision"] == pytest.approx(0.9 * 0.9 + 0.1 * 0.5)
-    # a: 5 of 6 nucleus pixels lie above all others, 1 ties; c: its 4 lie above one of 2 others and tie with one
-    assert val["auc_mean"] == pytest.approx((5.5 / 6 + 1.5 / 2) / 2, abs=10**-DIGITS)
-    assert val["average_precision_mean"] == pytest.approx((5 / 6 + 6 / 10 / 6 + 4 / 5) / 2, abs=10**-DIGITS)
+    return draw(tmp_path)
 
 
 def test_a_part_that_is_not_asked_for_is_not_read(folder: Path) -> None:
@@ -141,135 +31,6 @@ def test_a_part_that_is_not_asked_for_is_not_read(folder: Path) -> None:
     assert {row["part"] for path in alone.glob("*.csv") for row in rows(alone, path.stem)} == {"val"}
 
 
-def test_the_parts_are_scored_apart(folder: Path) -> None:
-    test = json.loads((score(folder) / "metrics.json").read_text())["test"]
-    # d: a nucleus in halves, one of them a match; e: a match at IoU 0.70, a miss; one too many, one too few
-    assert (test["splits"], test["merges"], test["count_error"]) == (33.333333, 0, 1)
-    assert (test["ap50"], test["ap75"], test["images"], test["nuclei"]) == (0.5, 0, 2, 3)
-    group = rows(folder / "reports", "by_group", "test")[0]
-    assert (group["recall50"], group["recall75"]) == ("0.666667", "0.0")
-    large = rows(folder / "reports", "by_group", "test")[-1]
-    assert (large["group"], large["nuclei"], large["recall50"], large["recall75"]) == ("over 4 px", "1", "1.0", "0.0")
-
-
-def test_every_image_has_a_row_and_an_undefined_score_an_empty_cell(folder: Path) -> None:
-    reports = score(folder)
-    assert (reports / "per_image.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
-    table = {row["id"]: row for row in rows(reports, "per_image")}
-    assert list(table) == ["a", "b", "c", "d", "e"]
-    undefined = ("dice", "map", "pq", "aji", "median_area_px", "nucleus_precision", "nucleus_recall", "auc")
-    assert [table["b"][name] for name in undefined] == [""] * 8
-    assert [table["d"][name] for name in ("nucleus_precision", "nucleus_recall")] == ["0.5", "1.0"]
-    assert [table["e"][name] for name in ("nucleus_precision", "nucleus_recall")] == ["1.0", "0.5"]
-    assert [table["c"][name] for name in ("iou_sum", "aji_intersection", "aji_union")] == ["0.5", "4", "9"]
-    assert [table["a"][name] for name in ("auc", "average_precision")] == ["0.916667", "0.933333"]
-    assert [table["a"][name] for name in ("tp", "fp", "fn", "tn")] == ["5", "0", "1", "4"]
-    assert [table["a"][name] for name in ("median_area_px", "dice", "tp50", "tp55")] == ["3.0", "0.909091", "2", "1"]
-
-
-def test_the_pooled_scores_of_nuclei_equal_stardists(folder: Path) -> None:
-    stardist = pytest.importorskip("stardist.matching")
-    for part, metrics in json.loads((score(folder) / "metrics.json").read_text()).items():
-        truth, predicted = (
-            [np.array([image[column]]) for image in IMAGES.values() if image[0] == part] for column in (2, 3)
-        )
-        theirs = stardist.matching_dataset(truth, predicted, thresh=0.5, by_image=False, show_progress=False)
-        names = {
-            "pq_pooled": "panoptic_quality",
-            "sq_pooled": "mean_matched_score",
-            "rq_pooled": "f1",
-            "nucleus_precision_pooled": "precision",
-            "nucleus_recall_pooled": "recall",
-            "ap50_pooled": "accuracy",
-        }
-        for ours, name in names.items():
-            assert metrics[ours] == pytest.approx(getattr(theirs, name), abs=10**-DIGITS)
-
-
-def test_the_metrics_follow_from_the_per_image_table(folder: Path) -> None:
-    reports = score(folder)
-    _, columns = aggregate.numbers((reports / "per_image.csv").read_text(), "per_image.csv")
-    val = aggregate.chosen(columns, np.array([True, True, True, False, False]))
-    reported = json.loads((reports / "metrics.json").read_text())["val"]
-    for name, value in aggregate.rounded(aggregate.metrics(val)).items():
-        assert reported[name] == value
-
-
-def test_intervals_count_the_images_and_the_undefined_ones(folder: Path) -> None:
-    leave_out(folder, "e")
-    found = json.loads((score(folder) / "metrics_ci.json").read_text())
-    metrics = json.loads((folder / "reports/metrics.json").read_text())
-    assert set(found["val"]) == set(metrics["val"]) - {"images", "nuclei"}
-    assert found["val"]["dice"].keys() == {"low", "high", "images", "nuclei", "undefined"}
-    for name, missing in (("dice", 1), ("auc", 0), ("auc_mean", 1), ("pq_pooled", 0)):
-        assert [found["val"][name][count] for count in ("images", "nuclei", "undefined")] == [3, 4, missing]
-    for name, interval in found["val"].items():
-        assert interval["low"] <= metrics["val"][name] <= interval["high"]
-    only = {"low": None, "high": None, "images": 1, "nuclei": 1, "undefined": 0}
-    assert found["test"]["dice"] == only  # one image has no interval
-
-
-def test_groups_add_up_to_all_images_and_all_nuclei(folder: Path) -> None:
-    reports = score(folder)
-    val = rows(reports, "by_group", "val")
-    for grouping in ("modality", "size", "nucleus size"):
-        assert sum(int(row["nuclei"]) for row in val if row["grouping"] == grouping) == 4
-    for grouping in ("modality", "size"):
-        assert sum(int(row["images"]) for row in val if row["grouping"] == grouping) == 3
-    tissue = next(row for row in val if row["group"] == "tissue")
-    assert (tissue["images"], tissue["nuclei"], tissue["ap50"], tissue["recall50"]) == ("2", "2", "0.333333", "0.5")
-    assert (tissue["map_undefined"], tissue["splits"], tissue["merges"]) == ("1", "0.0", "50.0")
-    # areas of both parts 2, 2, 2, 4, 4, 4, 10: quarters end at 2, 4, 4
-    sizes = {row["group"]: row for row in val if row["grouping"] == "nucleus size"}
-    assert list(sizes) == ["up to 2 px", "3 to 4 px"]
-    assert (sizes["up to 2 px"]["images"], sizes["up to 2 px"]["nuclei"]) == ("2", "3")
-    assert (sizes["up to 2 px"]["recall50"], sizes["up to 2 px"]["recall75"]) == ("0.666667", "0.0")
-    assert [sizes["up to 2 px"][name] for name in ("dice", "map_undefined", "splits")] == [""] * 3
-    assert [row["group"] for row in val if row["grouping"] == "size"] == ["up to 2 px", "3 to 4 px", "no nuclei"]
-
-
-def test_the_classification_report_equals_scikit_learns(folder: Path) -> None:
-    from sklearn.metrics import classification_report, confusion_matrix
-
-    reports = score(folder)
-    truth, predicted = (
-        np.concatenate([np.array(image[column]) > 0 for image in IMAGES.values() if image[0] == "val"])
-        for column in (2, 3)
-    )
-    theirs = classification_report(truth, predicted, target_names=["background", "nucleus"], output_dict=True)
-    for row in rows(reports, "classification_report", "val"):
-        for ours, name in (
-            ("precision", "precision"),
-            ("recall", "recall"),
-            ("f1", "f1-score"),
-            ("support", "support"),
-        ):
-            assert float(row[ours]) == pytest.approx(theirs[row["class"]][name], abs=1e-6)
-    pixels = [int(row["pixels"]) for row in rows(reports, "confusion", "val")]
-    assert pixels == confusion_matrix(truth, predicted).ravel().tolist()
-
-
-def test_curves_pass_through_the_points_that_the_scores_have(folder: Path) -> None:
-    reports = score(folder)
-    roc = [[float(row[name]) for name in ("threshold", "fpr", "tpr")] for row in rows(reports, "roc", "val")]
-    high, low = (round(level / (LEVELS - 1), DIGITS) for level in (60_000, 5_000))
-    assert roc == [[1.000015, 0, 0], [high, 0.1, 0.9], [low, 1, 1]]
-    assert [float(row["recall"]) for row in rows(reports, "precision_recall", "val")] == [0.9, 1]
-    pixels = [int(row["pixels"]) for row in rows(reports, "calibration", "val")]
-    assert (len(pixels), sum(pixels), pixels[1], pixels[18]) == (20, 20, 10, 10)
-
-
-def test_ap_at_half_and_three_quarters_equals_the_metrics(folder: Path) -> None:
-    reports = score(folder)
-    metrics = json.loads((reports / "metrics.json").read_text())["val"]
-    table = {row["iou"]: row for row in rows(reports, "ap", "val")}
-    assert len(table) == 10
-    for iou, name in (("0.5", "ap50"), ("0.75", "ap75")):
-        assert float(table[iou]["ap"]) == metrics[name]
-        assert float(table[iou]["ap_pooled"]) == metrics[f"{name}_pooled"]
-    assert [float(table["0.5"][name]) for name in ("precision", "recall", "f1")] == [0.75, 0.75, 0.75]
-
-
 def test_workers_change_no_byte(folder: Path) -> None:
     one, two = score(folder, "one", workers=1), score(folder, "two", workers=2)
     assert sorted(path.name for path in one.iterdir()) == sorted(REPORTS)
@@ -277,10 +38,14 @@ def test_workers_change_no_byte(folder: Path) -> None:
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_the_seed_moves_the_intervals_alone(folder: Path) -> None:
-    one, two = (score(folder, str(seed), seed=seed, resamples=5) for seed in (1, 2))
-    differing = [name for name in REPORTS if (one / name).read_bytes() != (two / name).read_bytes()]
-    assert differing == ["metrics_ci.json"]
+def test_a_split_without_groups_is_an_error(folder: Path) -> None:
+    text = (folder / "split.csv").read_text()
+    (folder / "split.csv").write_text("".join(line.rpartition(",")[0] + "\n" for line in text.splitlines()))
+    with pytest.raises(InputError, match=r"(?s)a table lacks columns.*split\.csv.*group.*dvc repro"):
+        score(folder)
+    (folder / "split.csv").write_text(text.replace(",7\n", ",\n"))
+    with pytest.raises(InputError, match=r"(?s)images of a split have no group.*split\.csv.*a, b.*dvc repro"):
+        score(folder)
 
 
 @pytest.mark.parametrize("find", [label_path, score_path])
@@ -308,21 +73,3 @@ def test_a_part_without_images_is_an_error(folder: Path) -> None:
     leave_out(folder, "e")
     with pytest.raises(InputError, match=r"(?s)no image is in the part test.*split\.test_fraction"):
         score(folder)
-
-
-def test_parts_without_any_nucleus_are_scored_as_undefined(folder: Path) -> None:
-    for name, (_, _, truth, _) in IMAGES.items():
-        for kind in ("prepared", "predictions"):
-            write_labels(label_path(folder / kind, name), np.zeros((1, len(truth)), np.uint16))
-    val = json.loads((score(folder) / "metrics.json").read_text())["val"]
-    assert [val[name] for name in ("dice", "dice_pooled", "map", "pq", "auc", "splits")] == [None] * 6
-    assert (val["accuracy"], val["f1_weighted"], val["nuclei"]) == (1, 1, 0)
-    assert json.loads((folder / "reports/metrics_ci.json").read_text())["val"]["dice"]["undefined"] == 3
-    assert [row["group"] for row in rows(folder / "reports", "by_group", "val")] == [
-        "fluorescence",
-        "tissue",
-        "no nuclei",
-    ]
-    weighted = rows(folder / "reports", "classification_report", "val")[-1]
-    assert (weighted["class"], weighted["f1"], weighted["support"]) == ("weighted avg", "1.0", "20")
-    assert rows(folder / "reports", "roc") == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ MEANS = {  # metrics that are means over images, and the column that is averaged
     "average_precision_mean": "average_precision",
 }
 TP_COLUMNS = [f"tp{percent}" for percent in PERCENT]
-TEXT_COLUMNS = ["id", "part", "modality"]
+TEXT_COLUMNS = ["id", "part", "group", "modality"]
 COLUMNS = [
     *TEXT_COLUMNS,
     *("height", "width", "nuclei", "nuclei_predicted", "median_area_px", "tp", "fp", "fn", "tn"),
@@ -74,6 +74,29 @@ def numbers(text: str, name: str) -> tuple[list[dict[str, str]], Columns]:
         except (TypeError, ValueError) as error:
             raise InputError(f"the per-image table has a wrong cell in {column}", file=name, got=error) from None
     return rows, columns
+
+
+def groups(rows: Sequence[Mapping[str, str]], name: str) -> NDArray[np.intp]:
+    """The group of each row of a per_image.csv, (images,), numbered from 0.
+
+    Args:
+        rows: as `numbers` returns them.
+        name: of the file, for error messages.
+
+    Raises:
+        InputError: the table has no groups, because an older version of the code wrote it. To resample its images as if
+            they were independent would make the intervals too narrow.
+    """
+    without = sum(not row.get("group") for row in rows)
+    if without:
+        raise InputError(
+            "the per-image table does not say which images belong together",
+            file=name,
+            got=f"{without} of {len(rows)} rows without a group",
+            expected="the column group of data/split.csv",
+            fix="score it again with `dvc repro evaluate`, which writes the groups",
+        )
+    return np.unique([row["group"] for row in rows], return_inverse=True)[1]
 
 
 def metrics(columns: Columns, weights: NDArray[np.integer] | None = None) -> dict[str, Values]:
@@ -150,9 +173,9 @@ def _units(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.rint(scores * 10**DIGITS)
 
 
-def undefined(columns: Columns) -> dict[str, int]:
-    """For each metric that is a mean over images, the number of images in which its score is undefined."""
-    return {name: int(np.isnan(columns[column]).sum()) for name, column in MEANS.items()}
+def undefined(columns: Columns) -> dict[str, NDArray[np.bool_]]:
+    """For each metric that is a mean over images, (images,), whether the score of an image is undefined."""
+    return {name: np.isnan(columns[column]) for name, column in MEANS.items()}
 
 
 def chosen(columns: Columns, where: NDArray[np.bool_] | NDArray[np.intp]) -> Columns:

@@ -22,7 +22,7 @@ from nuclei.base.parallel import ordered_map
 from nuclei.base.progress import track
 from nuclei.evaluate.aggregate import NUMBERS, TP_COLUMNS, Columns, Row, rounded
 from nuclei.images.io import read_labels, read_scores
-from nuclei.images.records import Record, label_path, read_part, score_path
+from nuclei.images.records import Record, label_path, read_groups, read_part, score_path
 from nuclei.scores.histogram import LEVELS, auc, average_precision, coarse, score_histogram
 from nuclei.scores.matching import match
 from nuclei.scores.metrics import PixelCounts, pixel_counts
@@ -54,6 +54,7 @@ class PartScore:
     Attributes:
         rows: one per image, as in `ImageScore`.
         columns: their numeric columns.
+        groups: (images,) the group of each image, numbered from 0.
         histogram: (2, LEVELS) int64, of all pixels.
         histograms: (images, 2, bins) int64, the coarse histogram of each image.
         areas, hits: (nuclei,) int64, of all true nuclei.
@@ -62,6 +63,7 @@ class PartScore:
 
     rows: list[Row]
     columns: Columns
+    groups: NDArray[np.intp]
     histogram: NDArray[np.int64]
     histograms: NDArray[np.int64]
     areas: NDArray[np.int64]
@@ -95,10 +97,10 @@ def score_parts(
             fix = f"change split.{part}_fraction or the list in params.yaml"
             raise InputError(f"no image is in the part {part}: there is nothing to score", file=split, fix=fix)
     _check_complete(predictions, [record for found in records.values() for record in found])
-    return _score(records, prepared, predictions, workers=workers)
+    return _score(records, read_groups(split), prepared, predictions, workers=workers)
 
 
-def score_image(record: Record, part: str, *, prepared: Path, predictions: Path) -> ImageScore:
+def score_image(record: Record, part: str, group: str, *, prepared: Path, predictions: Path) -> ImageScore:
     """Score the predicted label and score map of one image.
 
     Raises:
@@ -121,6 +123,7 @@ def score_image(record: Record, part: str, *, prepared: Path, predictions: Path)
     row = {
         "id": record.id,
         "part": part,
+        "group": group,
         "modality": record.modality,
         "height": truth.shape[0],
         "width": truth.shape[1],
@@ -171,17 +174,22 @@ def _check_complete(predictions: Path, records: Sequence[Record]) -> None:
 
 
 def _score(
-    records: Mapping[str, Sequence[Record]], prepared: Path, predictions: Path, *, workers: int | None
+    records: Mapping[str, Sequence[Record]],
+    groups: Mapping[str, str],
+    prepared: Path,
+    predictions: Path,
+    *,
+    workers: int | None,
 ) -> dict[str, PartScore]:
-    tasks = [(record, part) for part, found in records.items() for record in found]
-    if workers is None and sum(record.height * record.width for record, _ in tasks) < FEW_PX:
+    tasks = [(record, part, groups[record.id]) for part, found in records.items() for record in found]
+    if workers is None and sum(record.height * record.width for record, *_ in tasks) < FEW_PX:
         workers = 1
     score = partial(_score_task, prepared=prepared, predictions=predictions)
     images = track(ordered_map(score, tasks, workers=workers), what="score", total=len(tasks))
     return {part: _gathered(islice(images, len(found))) for part, found in records.items()}
 
 
-def _score_task(task: tuple[Record, str], prepared: Path, predictions: Path) -> ImageScore:
+def _score_task(task: tuple[Record, str, str], prepared: Path, predictions: Path) -> ImageScore:
     return score_image(*task, prepared=prepared, predictions=predictions)
 
 
@@ -198,6 +206,7 @@ def _gathered(images: Iterable[ImageScore]) -> PartScore:
     return PartScore(
         rows=rows,
         columns={column: np.array([row[column] for row in rows], dtype=np.float64) for column in NUMBERS},
+        groups=np.unique([row["group"] for row in rows], return_inverse=True)[1],
         histogram=total,
         histograms=np.stack(histograms),
         areas=np.concatenate(areas),

@@ -23,7 +23,7 @@ from nuclei.experiments.revisions import Number, Snapshot
 
 RESAMPLES, SEED = 2000, 0  # fixed, so that the same two revisions always give the same intervals
 SHOWN_IMAGES = 10
-COUNTS = ("images", "nuclei")  # in metrics.json, but not scores
+COUNTS = ("images", "groups", "nuclei")  # in metrics.json, but not scores
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
 NO_INTERVAL, NOT_COMPARABLE = "no interval", "not comparable"
 
@@ -190,9 +190,11 @@ def _metric_differences(
     if not images:
         return []
     paired, only_one = dict[str, int](), dict[str, int]()
+    undefined = dict[str, NDArray[np.bool_]]()
     for name, column in aggregate.MEANS.items():
         one_has, other_has = np.isfinite(before[column]), np.isfinite(after[column])
         paired[name] = int((one_has & other_has).sum())
+        undefined[name] = ~(one_has & other_has)
         only_one[name] = int((one_has != other_has).sum())
     defined = _both_defined(before, after)
 
@@ -200,8 +202,7 @@ def _metric_differences(
         one, other = (aggregate.metrics(rows, weights) for rows in defined)
         return {name: other[name] - one[name] for name in one}
 
-    undefined = {name: images - count for name, count in paired.items()}
-    found = intervals(statistics, images, resamples=RESAMPLES, seed=SEED, undefined=undefined)
+    found = intervals(statistics, np.arange(images), resamples=RESAMPLES, seed=SEED, undefined=undefined)
     alone, common = (
         [{name: _number(value) for name, value in aggregate.metrics(rows).items()} for rows in pair]
         for pair in ((before, after), defined)

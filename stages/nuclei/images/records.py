@@ -118,6 +118,19 @@ def read_part(folder: str | Path, split: str | Path, part: str) -> list[Record]:
     return [record for record in records if parts[record.id] == part]
 
 
+def read_groups(split: str | Path) -> dict[str, str]:
+    """Read the group of each id from split.csv: near-duplicates and tiles of one field of view have the same.
+
+    Raises:
+        InputError: as `read_split`, or an image has no group.
+    """
+    rows = read_rows(split, ["id", "group"], fix=REMAKE)
+    without = [row["id"] for row in rows if not row["group"]]
+    if without:
+        raise InputError("images of a split have no group", file=split, got=", ".join(without[:3]), fix=REMAKE)
+    return {row["id"]: row["group"] for row in rows}
+
+
 def is_name(id: str) -> bool:
     """Whether an id is a valid file name on every operating system, without path separators."""
     safe = id.isprintable() and id == id.strip(" .") and not UNSAFE & set(id)

@@ -28,7 +28,7 @@ from nuclei.report.tables import METRICS, Metric, Reports, Table
 TEMPLATE = "page.html.j2"
 HEADLINE = ("dice", "iou", "map", "ap50", "pq")
 UNDEFINED = "\N{EN DASH}"
-AMOUNTS = {"images", "nuclei"}  # in metrics.json, but not metrics
+AMOUNTS = {"images", "groups", "nuclei"}  # in metrics.json, but not metrics
 DIGITS = {"auc": 4, "auc_mean": 4, "count_error": 2, "splits": 2, "merges": 2}  # decimals; all other metrics have three
 GROUPINGS = {
     "modality": "modality",
@@ -120,7 +120,7 @@ def render(
         headline=_headline(reports),
         metrics=_metrics(reports),
         totals=[_total(part, reports.table("per_image", part)) for part in reports.parts()],
-        groups=_groups(reports.table("by_group")),
+        groups=_groups(reports.table("by_stratum")),
         classes=reports.table("classification_report").to_dict("records"),
         figures=list(zip(light, dark, strict=True)),
         gallery=gallery,
@@ -221,7 +221,7 @@ def _total(part: str, table: Table) -> dict[str, Any]:
 
 
 def _groups(table: Table) -> list[dict[str, Any]]:
-    """The tables of by_group.csv, each without the score columns that are empty in it."""
+    """The tables of by_stratum.csv, each without the score columns that are empty in it."""
     groups = []
     for name, rows in table.groupby("grouping", sort=False):
         scores = {column: title for column, title in GROUP_SCORES.items() if rows[column].notna().any()}

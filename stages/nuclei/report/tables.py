@@ -18,7 +18,7 @@ PARTS = ("val", "test")
 Table: TypeAlias = Any  # a pandas DataFrame; its stubs can not know the type of a column
 
 # Columns of text; all others hold numbers, or an empty cell where a score is undefined.
-TEXT = {"id", "part", "modality", "class", "actual", "predicted", "grouping", "group"}
+TEXT = {"id", "part", "modality", "class", "actual", "predicted", "grouping", "group", "stratum"}
 COLUMNS = {
     "per_image": "id part modality height width nuclei nuclei_predicted median_area_px dice iou precision recall map "
     "ap50 ap75 sq rq pq aji count_error splits merges",
@@ -28,7 +28,8 @@ COLUMNS = {
     "precision_recall": "part threshold recall precision",
     "ap": "part iou ap ap_pooled precision recall f1",
     "calibration": "part low high mean_score fraction_positive pixels",
-    "by_group": "part grouping group images map_undefined nuclei dice iou map ap50 pq recall50 recall75 splits merges",
+    "by_stratum": "part grouping stratum images groups map_undefined nuclei dice iou map ap50 pq recall50 recall75 "
+    "splits merges",
     "history": "epoch train_loss val_loss val_dice val_iou learning_rate",
     "search": "foreground saddle_ratio min_area_px map",
 }

@@ -50,7 +50,7 @@ def write_reports(folder: Path, scores: Mapping[str, PartScore], *, seed: int, r
 
     edges = strata.size_edges(np.concatenate([score.areas for score in scores.values()]))
     write("per_image", COLUMNS, lambda score: score.rows)
-    write("by_group", strata.COLUMNS, partial(strata.rows, edges=edges))
+    write("by_stratum", strata.COLUMNS, partial(strata.rows, edges=edges, seed=seed, resamples=resamples))
     write("classification_report", ["part", "class", "precision", "recall", "f1", "support"], _classification)
     write("confusion", ["part", "actual", "predicted", "pixels"], _confusion)
     write("ap", ["part", "iou", "ap", "ap_pooled", "precision", "recall", "f1"], _ap)
@@ -67,7 +67,11 @@ def _ranking(histogram: NDArray[Any]) -> dict[str, Any]:
 
 def _metrics(score: PartScore) -> dict[str, float | int]:
     values = {**aggregate.metrics(score.columns), **_ranking(score.histogram)}
-    return {**aggregate.rounded(values), "images": len(score.rows), "nuclei": len(score.areas)}
+    return {**aggregate.rounded(values), **_counts(score)}
+
+
+def _counts(score: PartScore) -> dict[str, int]:
+    return {"images": len(score.rows), "groups": len(np.unique(score.groups)), "nuclei": len(score.areas)}
 
 
 def _intervals(score: PartScore, *, resamples: int, seed: int) -> dict[str, Row]:
@@ -75,8 +79,8 @@ def _intervals(score: PartScore, *, resamples: int, seed: int) -> dict[str, Row]
 
     Coarse bins change the two by at most 0.001. All images together show by how much, and that is subtracted again.
     """
-    images, bins = len(score.rows), score.histograms.shape[-1]
-    histograms = score.histograms.reshape(images, -1).astype(np.float64)
+    bins = score.histograms.shape[-1]
+    histograms = score.histograms.reshape(len(score.rows), -1).astype(np.float64)
     exact, rough = _ranking(score.histogram), _ranking(coarse(score.histogram))
 
     def statistics(weights: NDArray[np.int64]) -> dict[str, Any]:
@@ -85,14 +89,13 @@ def _intervals(score: PartScore, *, resamples: int, seed: int) -> dict[str, Row]
         return {**aggregate.metrics(score.columns, weights), **ranking}
 
     undefined = aggregate.undefined(score.columns)
-    found = intervals(statistics, images, resamples=resamples, seed=seed, undefined=undefined)
+    found = intervals(statistics, score.groups, resamples=resamples, seed=seed, undefined=undefined)
     return {
         name: {
             "low": round(low, DIGITS),
             "high": round(high, DIGITS),
-            "images": images,
-            "nuclei": len(score.areas),
-            "undefined": undefined.get(name, 0),
+            **_counts(score),
+            "undefined": int(undefined[name].sum()) if name in undefined else 0,
         }
         for name, (low, high) in found.items()
     }
