@@ -4,10 +4,11 @@
     python stages/export.py MODEL -o OUT                       # the folder of any model
     python stages/export.py MODEL -o OUT --bioimageio IMAGE    # and a package, whose test image is made of IMAGE
 
-Reads:      MODEL and, where it is the data/model of a workspace, that workspace's params.yaml, data/source.json,
-            data/prepared/index.csv, data/split.csv, reports/per_image.csv and reports/run.js; CITATION.cff
+Reads:      MODEL, CITATION.cff and, where MODEL is the data/model of a workspace, that workspace's params.yaml,
+            data/source.json, data/prepared/index.csv, data/split.csv, reports/metrics.json, metrics_ci.json,
+            by_stratum.csv and run.js
 Writes:     OUT: model.onnx, MODEL.md and, with --bioimageio, nuclei.bioimageio.zip
-Parameters: seed, epochs, train, evaluate.parts, evaluate.bootstrap_resamples
+Parameters: seed, epochs, train: shown, not used
 
 reports/run.js is no dependency in dvc.yaml, because it differs from run to run. The card takes the processor and the
 package versions from it, which do not, and only if it is of the same weights.
@@ -48,14 +49,8 @@ def main() -> None:
     known = None
     if (workspace := workspace_of(arguments.model)) is not None:
         params = load(workspace / PARAMS)
-        known = card.read_run(
-            workspace,
-            card.sha256(arguments.model / WEIGHTS),
-            recipe={"seed": params.seed, "epochs": params.epochs, "train": asdict(params.train)},
-            parts=params.evaluate.parts,
-            resamples=params.evaluate.bootstrap_resamples,
-            seed=params.seed,
-        )
+        recipe = {"seed": params.seed, "epochs": params.epochs, "train": asdict(params.train)}
+        known = card.read_run(workspace, card.sha256(arguments.model / WEIGHTS), recipe)
     with files.replacing(arguments.out) as folder:
         folder.mkdir()
         difference = graph.write(segmenter, folder / GRAPH)

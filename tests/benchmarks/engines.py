@@ -2,10 +2,10 @@
 
     python tests/benchmarks/engines.py MODEL [--images 66] [--calibration 48] [--threads 2] [--clock wall]
 
-In a workspace with data/prepared and data/split.csv, whose val images are segmented and whose train images calibrate the
-8-bit graph. `--clock cpu` counts processor time, for a machine with other work to do; use `--threads 1` with it. OpenVINO
-takes part where it is installed. Without flips, whatever the model says. To see what a processor without AVX-512 does
-with torch and OpenVINO, set ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2; ONNX Runtime has no such switch.
+It runs in a workspace with data/prepared and data/split.csv: train images calibrate the 8-bit graph, val images are
+segmented, without flips whatever the model says. OpenVINO takes part where it is installed. `--clock cpu` counts
+processor time, for a machine with other work to do; use it with `--threads 1`. To see how torch and OpenVINO do on a
+processor without AVX-512, set ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2; ONNX Runtime has no such switch.
 """
 
 from __future__ import annotations

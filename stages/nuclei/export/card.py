@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nuclei.base import files
 from nuclei.base.citation import Citation
 from nuclei.base.errors import InputError
-from nuclei.evaluate import aggregate
-from nuclei.evaluate.bootstrap import intervals
 from nuclei.images.records import MODALITIES, PARTS, REMAKE, read_index
 from nuclei.network.segmenter import HEAD_WEIGHTS, SETTINGS, WEIGHTS, Settings
 from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM
@@ -110,23 +108,13 @@ def write(path: Path, model: Path, settings: Settings, citation: Citation, run: 
     files.write_text(path, text)
 
 
-def read_run(
-    workspace: Path,
-    weights_sha256: str,
-    *,
-    recipe: Mapping[str, Any],
-    parts: Sequence[str],
-    resamples: int,
-    seed: int,
-) -> Run:
+def read_run(workspace: Path, weights_sha256: str, recipe: Mapping[str, Any]) -> Run:
     """Gather what the workspace in which a model was trained knows of it.
 
     Args:
         workspace: with data/ and reports/ as the stages up to evaluate leave them.
         weights_sha256: of the model's U-Net.
         recipe: the parameters, nested as in params.yaml.
-        parts: that were scored.
-        resamples, seed: of the bootstrap, as in the stage evaluate: the intervals are the same then.
 
     Raises:
         InputError: a file is missing or is not what the pipeline writes.
@@ -140,7 +128,7 @@ def read_run(
         data=_described(source),
         synthetic=source["kind"] == "sample",
         parts=_parts(workspace),
-        scores=_scores(workspace / "reports/per_image.csv", parts, resamples=resamples, seed=seed),
+        scores=_scores(workspace / "reports"),
         machine=_machine(workspace / "reports/run.js", weights_sha256),
     )
 
@@ -171,30 +159,37 @@ def _parts(workspace: Path) -> list[Part]:
     return found
 
 
-def _scores(table: Path, parts: Sequence[str], *, resamples: int, seed: int) -> list[Score]:
-    """The scores of each part and modality; those of all images have the intervals of metrics_ci.json."""
-    rows = files.read_rows(table, ["part", "modality", "group"], REMAKE)
-    _, columns = aggregate.numbers(table.read_text(encoding="utf-8"), str(table))
-    part, modality, group = (np.array([row[name] for row in rows]) for name in ("part", "modality", "group"))
+def _scores(reports: Path) -> list[Score]:
+    """The scores of each part, over all images and by modality."""
+    values, ci = (files.read_json(reports / name, REMAKE) for name in ("metrics.json", "metrics_ci.json"))
+    columns = ["part", "grouping", "stratum", "images", "groups"]
+    columns += [f"{metric}{bound}" for metric in METRICS for bound in ("", "_low", "_high")]
+    rows = files.read_rows(reports / "by_stratum.csv", columns, REMAKE)
     found = []
-    for name in parts:
-        for stratum in ("all", *MODALITIES):
-            where = (part == name) & ((modality == stratum) | (stratum == "all"))
-            if not where.any():
-                continue
-            chosen = aggregate.chosen(columns, where)
-            members = np.unique(group[where], return_inverse=True)[1]
-            values = aggregate.metrics(chosen)
-            between = intervals(
-                lambda weights, chosen=chosen: aggregate.metrics(chosen, weights),
-                members,
-                resamples=resamples,
-                seed=seed,
-                undefined=aggregate.undefined(chosen),
-            )
-            metrics = {metric: (float(values[metric]), *between[metric]) for metric in METRICS}
-            found.append(Score(name, stratum, int(where.sum()), int(members.max()) + 1, metrics))
+    try:
+        for part in values:
+            between = ci[part]["dice"]
+            metrics = {name: (_number(values[part][name]), *_bounds(ci[part][name])) for name in METRICS}
+            found.append(Score(part, "all", int(between["images"]), int(between["groups"]), metrics))
+            for row in rows:
+                if row["part"] == part and row["grouping"] == "modality":
+                    metrics = {
+                        name: (_number(row[name]), _number(row[f"{name}_low"]), _number(row[f"{name}_high"]))
+                        for name in METRICS
+                    }
+                    found.append(Score(part, row["stratum"], int(row["images"]), int(row["groups"]), metrics))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError("the metrics can not be read", file=reports, got=repr(error), fix=REMAKE) from None
     return found
+
+
+def _bounds(interval: Mapping[str, Any]) -> tuple[float, float]:
+    return _number(interval["low"]), _number(interval["high"])
+
+
+def _number(value: str | float | None) -> float:
+    """A number of a report, NaN where a cell is empty or null."""
+    return float("nan") if value in (None, "") else float(value)
 
 
 def _machine(path: Path, weights_sha256: str) -> dict[str, Any] | None:

@@ -60,10 +60,10 @@ from skimage.segmentation import watershed
 VALIDATION = """
 ## Validation
 
-Compare the label maps with annotated images that the model has not seen, by the average precision TP / (TP + FP + FN) of
-the nuclei at IoU 0.50 to 0.95. The scores above are of the project's code. This package does less: images have to be
-rescaled beforehand, so that nuclei measure about {diameter} in diameter, in light images with few nuclei the percentiles
-stretch the contrast further, nothing is averaged over flips, and large images are cut as the program that runs it does.
+Compare the label maps with annotated images that the model has not seen, by the average precision TP / (TP + FP + FN)
+of the nuclei at IoU 0.50 to 0.95. The scores above are those of the project's own code, which does more than this
+package: it rescales each image, so that its nuclei measure about {diameter} in diameter; it stretches the contrast less
+in light images with few nuclei; it can average over flips; and it predicts large images in overlapping tiles.
 """
 
 

@@ -1,9 +1,10 @@
 """What runs inside a bioimage.io package: the network with the watershed's landscape as its output, and the watershed.
 
 A package has to run without this repository, so `package.py` copies the source of these two classes, and of what they
-use of the room `network`, into it. bioimage.io's custom postprocessing sees one output tensor and keeps its shape. So the
-network's output is the landscape that the watershed floods (see `nuclei.network.labelling`) with the foreground as its
-mask: negative in the background. What else those classes use has to be imported in `package.py`.
+use of the room `network`, into it; what else they use is imported at the head of the copy.
+
+bioimage.io's custom postprocessing sees one output tensor and keeps its shape. So the network's output is the landscape
+that the watershed floods (see `nuclei.network.labelling`), with the foreground as its mask: -1 in the background.
 """
 
 from __future__ import annotations
