@@ -1,7 +1,9 @@
-"""Tabulate mean and standard deviation over runs that differ only in their seed: python stages/repeats.py RUN RUN...
+"""Join runs of one recipe: seeds into mean and deviation, folds into one test set: python stages/repeats.py RUN RUN...
 
 Reads:  reports/metrics.json, reports/per_image.csv and params.yaml of each; no data, no DVC cache, no network
-Writes: the CSV given by --output: mean and standard deviation of every metric, over all images and by modality
+Writes: the CSV given by --output. Runs that differ only in `seed`: mean, interval and standard deviation of every
+        metric, over all images and by modality (reports/repeats.csv). Runs that differ only in `split.fold`, all folds
+        of a cross-validation: every metric over all images, by modality and by size (reports/folds.csv)
 """
 
 from __future__ import annotations
@@ -20,18 +22,28 @@ SHOWN = ("dice", "iou", "map", "ap50", "pq")
 def main() -> None:
     arguments = _arguments()
     runs = [read_revision(name, Path()) for name in arguments.runs]
-    rows = repeats.spread(runs)
-    files.write_rows(arguments.output, repeats.columns(runs), rows)
+    folds = repeats.differing(runs) == repeats.FOLD
+    columns, rows = repeats.join(runs) if folds else repeats.spread(runs)
+    output = arguments.output or Path("reports") / ("folds.csv" if folds else "repeats.csv")
+    files.write_rows(output, columns, rows)
     for row in rows:
         if row["metric"] in SHOWN:
-            what = f"{row['part']:5} {row['modality']:13} {row['images']:4} images  {row['metric']:5}"
-            print(what, f"{row['mean']:.4f} +- {row['std']:.4f}" if row["mean"] != "" else "undefined")
+            what = row["stratum"] if folds else f"{row['part']:5}{row['modality']}"
+            print(f"{what:18} {row['images']:4} images {row['groups']:4} groups  {row['metric']:5} {_score(row)}")
+
+
+def _score(row: repeats.Row) -> str:
+    value = row.get("value", row.get("mean"))
+    interval = "" if row["low"] == "" else f" [{row['low']:.4f}, {row['high']:.4f}]"
+    deviation = f", standard deviation {row['std']:.4f}" if row.get("std", "") != "" else ""
+    return "undefined" if value == "" else f"{value:.4f}{interval}{deviation}"
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("runs", nargs="+", metavar="run", help="DVC experiment, branch, tag or commit")
-    parser.add_argument("-o", "--output", type=Path, default=Path("reports/repeats.csv"), help="(reports/repeats.csv)")
+    what = "DVC experiment, branch, tag, commit or path of another clone"
+    parser.add_argument("runs", nargs="+", metavar="run", help=what)
+    parser.add_argument("-o", "--output", type=Path, help="(reports/repeats.csv, or reports/folds.csv)")
     return parser.parse_args()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import shlex
 from pathlib import Path
@@ -63,6 +64,7 @@ def test_the_table_gives_each_change_its_effect_and_its_command(repository: Path
         (found,) = [of for of in part.metrics if of.metric == "map"]
         assert (row["map"], row["map_difference"], row["map_low"]) == (found.head, found.difference, found.low)
         assert row["map"] == other.metrics["val"]["map"]
+        assert (row["images"], row["groups"]) == (30, 15)
 
 
 def test_the_drawing_has_a_line_for_each_experiment_and_a_text_with_the_same_numbers(repository: Path) -> None:
@@ -90,10 +92,16 @@ def test_an_experiment_that_can_not_be_compared_with_the_recipe_is_an_error(repo
         ablation.tabulate(recipe, [same], "test")
 
 
-def test_a_part_of_one_image_has_no_interval_and_is_not_drawn(tmp_path: Path) -> None:
+def test_images_whose_groups_are_not_known_are_an_error(repository: Path) -> None:
+    recipe, other = (dataclasses.replace(of, groups={}) for of in read(repository, "recipe", "no-blur"))
+    with pytest.raises(InputError, match="no groups are known"):
+        ablation.tabulate(recipe, [other], "val")
+
+
+def test_a_part_of_one_group_has_no_interval_and_is_not_drawn(tmp_path: Path) -> None:
     git(tmp_path, "init", "-q", "-b", "main")
     for name, epochs in (("recipe", 1), ("longer", 2)):
-        report(tmp_path, images=["image01"], train=TRAIN, epochs=epochs)
+        report(tmp_path, images=["image00", "image01"], train=TRAIN, epochs=epochs)
         git(tmp_path, "add", ".")
         git(tmp_path, "commit", "-q", "-m", name)
         git(tmp_path, "tag", name)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from committed import IMAGES, SCORES, change_rows, git, report, run_here
+from committed import IMAGES, SCORES, change_rows, git, report, run_here, trained
 from nuclei.base import files
 from nuclei.evaluate.aggregate import COLUMNS
 from nuclei.experiments import comparison, revisions
@@ -157,17 +157,17 @@ def test_images_whose_truth_changed_are_not_compared(repository: Path) -> None:
 
 def test_no_image_in_common_leaves_nothing_to_compare(repository: Path) -> None:
     report(repository, images=["image50", "image51"])
-    found = compare(repository, "HEAD", "--fail-on", "worse")
+    found = compare(repository, "HEAD")
     assert "Nothing can be compared." in found.stdout
-    assert compare(repository, "HEAD").returncode == 0
+    assert found.returncode == 0
 
 
 def test_a_check_that_could_compare_nothing_fails(repository: Path) -> None:
     report(repository, images=["image50", "image51"])
-    found = compare(repository, "HEAD", "--fail-on", "worse")
+    found = compare(repository, "HEAD", "--fail-on", "worse", "--metric", "dice")
     assert found.returncode == 1
     assert "error: nothing could be compared" in found.stderr
-    assert "val: 0 images in common" in found.stderr
+    assert "val: 0 images in common, 0 groups" in found.stderr
 
 
 def test_one_image_in_common_has_no_interval(repository: Path) -> None:
@@ -176,11 +176,11 @@ def test_one_image_in_common_has_no_interval(repository: Path) -> None:
 
 
 def test_fail_on_worse_fails_only_then(repository: Path) -> None:
-    assert compare(repository, "the-main", "the-better", "--fail-on", "worse").returncode == 0
+    check = ["--fail-on", "worse", "--metric", "dice", "--metric", "map"]
+    assert compare(repository, "the-main", "the-better", *check).returncode == 0
     assert compare(repository, "the-main", "the-worse").returncode == 0
-    found = compare(repository, "the-main", "the-worse", "--fail-on", "worse")
-    assert found.returncode == 1
-    assert found.stderr.startswith("worse: val.dice, ")
+    found = compare(repository, "the-main", "the-worse", *check)
+    assert (found.returncode, found.stderr) == (1, "worse: val.dice, val.map\n")
     assert "Difference is head minus base" in " ".join(found.stdout.split())
 
 
@@ -201,10 +201,14 @@ def test_a_metric_that_can_not_be_judged_is_an_error(repository: Path, metric: s
     assert re.search(message, found.stderr, re.DOTALL)
 
 
-def test_a_metric_without_a_check_is_refused(repository: Path) -> None:
-    found = compare(repository, "the-main", "--metric", "dice")
-    assert found.returncode == 2
-    assert "give --fail-on worse too" in found.stderr
+def test_a_check_names_what_it_judges(repository: Path) -> None:
+    for arguments, message in (
+        (["--metric", "dice"], "give --fail-on worse too"),
+        (["--fail-on", "worse"], "--fail-on needs --metric"),
+    ):
+        found = compare(repository, "the-main", *arguments)
+        assert found.returncode == 2
+        assert message in found.stderr
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "--help-me", "", "EXEC_HEAD"])
@@ -283,7 +287,7 @@ def test_every_format_says_the_same(repository: Path) -> None:
     for output in (text, markdown, page):
         for said in ("dice_pooled", "splits (lower is better)", "no difference shown", "epochs", IMAGES[1]):
             assert said in output
-    assert "| metric | images | base | head | difference | 95 % interval | verdict |" in markdown
+    assert "| metric | images | groups | base | head | difference | 95 % interval | verdict |" in markdown
     assert page.startswith("<!doctype html>")
     assert '<tr class="better"><td>dice</td>' in page
     HTMLParser().feed(page)
@@ -342,6 +346,110 @@ def test_a_second_run_in_another_process_gives_the_same_numbers(repository: Path
     command = [sys.executable, str(SCRIPT), "the-main", "the-better", "--json"]
     printed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
     assert json.loads(printed) == compared(repository, "the-main", "the-better")
+
+
+def test_more_images_of_the_same_groups_make_no_interval_narrower(repository: Path) -> None:
+    (part,) = compared(repository, "the-main", "the-better")["parts"]
+    assert (part["images"], part["groups"]) == (30, 15)
+    path = repository / "reports/per_image.csv"
+    for name in ("the-main", "the-better"):
+        git(repository, "checkout", "-q", name)
+        rows = files.read_rows(path, COLUMNS, fix="")
+        files.write_rows(path, COLUMNS, [*rows, *(row | {"id": f"copy of {row['id']}"} for row in rows)])
+        git(repository, "commit", "-q", "-a", "-m", "each image twice")
+        git(repository, "tag", "-f", name)
+    (doubled,) = compared(repository, "the-main", "the-better")["parts"]
+    assert (doubled["images"], doubled["groups"]) == (60, 15)
+    for one, other in zip(part["metrics"], doubled["metrics"], strict=True):
+        if one["low"] is not None and one["metric"] not in ("count_error", "splits", "merges"):
+            assert (other["low"], other["high"]) == pytest.approx((one["low"], one["high"]), abs=2e-6)
+
+
+def without_groups(folder: Path) -> None:
+    path = folder / "reports/per_image.csv"
+    older = [name for name in COLUMNS if name != "group"]
+    files.write_rows(path, older, [{name: row[name] for name in older} for row in files.read_rows(path, COLUMNS, "")])
+
+
+def test_a_table_without_groups_takes_those_of_the_other(repository: Path) -> None:
+    without_groups(repository)
+    git(repository, "commit", "-q", "-a", "-m", "older")
+    (part,) = compared(repository, "HEAD", "the-better")["parts"]
+    assert (part["groups"], part["groups_of"]) == (15, "head")
+    assert part["metrics"] == compared(repository, "the-main", "the-better")["parts"][0]["metrics"]
+    assert "The groups are those of head" in " ".join(compare(repository, "HEAD", "the-better").stdout.split())
+
+
+def test_without_any_groups_there_is_no_interval_and_no_verdict(repository: Path) -> None:
+    without_groups(repository)
+    git(repository, "commit", "-q", "-a", "-m", "older")
+    report(repository, 0.05)
+    without_groups(repository)
+    (part,) = compared(repository, "HEAD")["parts"]
+    assert {row["verdict"] for row in part["metrics"]} == {"no interval"}
+    assert part["metrics"][0]["difference"] > 0
+    found = compare(repository, "HEAD", "--fail-on", "worse", "--metric", "dice")
+    assert "Neither per-image table names groups" in " ".join(found.stdout.split())
+    assert found.returncode == 1
+
+
+def test_of_two_groupings_the_coarser_is_resampled(repository: Path) -> None:
+    change_rows(repository, {f"image{number:02}": {"group": number // 10} for number in range(30)})
+    for revisions_ in (("the-main", None), ("HEAD", "the-main")):
+        if revisions_[0] == "HEAD":
+            git(repository, "commit", "-q", "-a", "-m", "three groups")
+        (part,) = compared(repository, *revisions_)["parts"]
+        assert part["groups"] == 3
+
+
+def test_an_image_without_a_group_is_an_error(repository: Path) -> None:
+    change_rows(repository, {"image03": {"group": ""}})
+    found = compare(repository, "HEAD")
+    assert "an image has no group" in found.stderr
+    assert "image03 in val" in found.stderr
+
+
+def test_different_conditions_of_training_are_listed(repository: Path) -> None:
+    trained(repository)
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "here")
+    trained(repository, weights_sha256="bb", cpu="B", threads=1, versions={"torch": "2.1"})
+    assert compared(repository, "HEAD")["training"] == [
+        {"parameter": "processor", "base": "A", "head": "B"},
+        {"parameter": "threads", "base": "2", "head": "1"},
+        {"parameter": "torch", "base": "2.0", "head": "2.1"},
+    ]
+    assert "not trained under the same conditions" in compare(repository, "HEAD").stdout
+    (repository / "reports/history.csv").write_text("epoch\n2\n")  # of another training than run.js
+    assert compared(repository, "HEAD")["unrecorded"] == ["head"]
+    assert "Where head was trained is not recorded" in compare(repository, "HEAD").stdout
+
+
+NOISE = "data,part,images,metric,trainings,mean,std,largest\nsample,val,30,dice,6,0.6,0.02,0.06\n"
+
+
+def test_a_difference_no_larger_than_that_of_two_trainings_is_within_noise(repository: Path) -> None:
+    report(repository, data="sample")
+    (repository / "reports/noise.csv").write_text(NOISE)
+    trained(repository)
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "here")
+    for better, expected in ((0.05, "within training noise"), (-0.05, "within training noise"), (0.09, "better")):
+        report(repository, better, data="sample")
+        trained(repository, weights_sha256="bb")
+        found = compare(repository, "HEAD", "--json")
+        assert verdicts(json.loads(found.stdout))["dice"] == expected
+        assert verdicts(json.loads(found.stdout))["map"] != "within training noise"  # not measured
+    report(repository, -0.05, data="sample")
+    assert compare(repository, "HEAD", "--fail-on", "worse", "--metric", "dice").returncode == 0
+    assert "one recipe moved by up to val dice 0.0600" in " ".join(compare(repository, "HEAD").stdout.split())
+    trained(repository)  # the same weights: only prediction differs
+    assert verdicts(json.loads(compare(repository, "HEAD", "--json").stdout))["dice"] == "worse"
+    report(repository, -0.05, data="sample", images=IMAGES[:20])
+    trained(repository, weights_sha256="bb")  # measured on other images
+    assert verdicts(json.loads(compare(repository, "HEAD", "--json").stdout))["dice"] == "worse"
+    (repository / "reports/noise.csv").write_text(NOISE.replace("0.06", "a lot"))
+    assert "line 2: not a number" in compare(repository, "HEAD").stderr
 
 
 def test_an_answer_does_not_wait_for_slow_imports() -> None:

@@ -60,9 +60,17 @@ def intervals(
     everyone = np.bincount(member)
     if len(everyone) < 2:
         return dict.fromkeys(statistics(np.ones((1, len(member)), dtype=np.int64)), (np.nan, np.nan))
-    blocks = [statistics(drawn[:, member]) for drawn in _draws(everyone, resamples, seed)]
-    values = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    values = resampled(statistics, groups, resamples=resamples, seed=seed)
     return {name: interval(values[name], sizes.get(name, everyone)) for name in values}
+
+
+def resampled(
+    statistics: Statistics, groups: NDArray[np.integer], *, resamples: int, seed: int
+) -> dict[str, NDArray[np.float64]]:
+    """The values of the statistics, (resamples,) each, in resamples of the groups; arguments as for `intervals`."""
+    _, member = np.unique(groups, return_inverse=True)
+    blocks = [statistics(drawn[:, member]) for drawn in _draws(np.bincount(member), resamples, seed)]
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def interval(values: NDArray[np.float64], sizes: NDArray[np.integer]) -> Interval:

@@ -30,7 +30,7 @@ def size_edges(areas: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(np.quantile(areas, [0.25, 0.5, 0.75], method="inverted_cdf")).astype(np.int64)
 
 
-def _size_names(edges: NDArray[np.int64]) -> list[str]:
+def size_names(edges: NDArray[np.int64]) -> list[str]:
     """Names of the size classes: "up to 90 px", "91 to 200 px", ..., "over 400 px"."""
     if not len(edges):
         return ["any size"]
@@ -76,7 +76,7 @@ def rows(score: PartScore, *, edges: NDArray[np.int64], seed: int, resamples: in
 
 def _strata(score: PartScore, edges: NDArray[np.int64]) -> Iterator[tuple[str, str, Columns, NDArray[np.intp]]]:
     """For each stratum the grouping, its name, and the columns and groups of its images."""
-    names = _size_names(edges)
+    names = size_names(edges)
     modality = np.array([row["modality"] for row in score.rows])
     median = score.columns["median_area_px"]
     size = np.where(np.isnan(median), len(names), np.searchsorted(edges, median))

@@ -7,17 +7,16 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from nuclei.base.errors import InputError
 from nuclei.experiments.comparison import MetricDifference, compare
+from nuclei.experiments.forest import Panel, forest
 from nuclei.experiments.revisions import Snapshot
 from nuclei.report.drawing import Drawing
 
 METRICS = ("dice", "iou", "map", "ap50", "pq")
 JUDGED = {"dice": "Dice", "map": "mAP"}  # these get a difference with its interval, and are drawn
 COLUMNS = [
-    *("change", "images", *METRICS),
+    *("change", "images", "groups", *METRICS),
     *(f"{metric}_{what}" for metric in JUDGED for what in ("difference", "low", "high")),
     "command",
 ]
@@ -30,18 +29,20 @@ def tabulate(recipe: Snapshot, experiments: Sequence[Snapshot], part: str) -> li
 
     Returns:
         Rows of COLUMNS, the recipe's first: what was changed (`parameter=value`), the scores, the difference from the
-        recipe with its paired 95 % interval over images (see comparison.py), and the command that makes the row. A
+        recipe with its paired 95 % interval over groups (see comparison.py), and the command that makes the row. A
         cell is empty where there is no value.
 
     Raises:
-        InputError: an experiment was not scored on the same images of this part, or differs in no parameter.
+        InputError: an experiment was not scored on the same images of this part, or differs in no parameter; or neither
+            it nor the recipe names the groups of its images.
     """
     if part not in recipe.metrics:
         fix = f"name {part} in evaluate.parts"
         raise InputError(f"{recipe.name} has no scores of {part}", got=list(recipe.metrics), fix=fix)
     first = {metric: recipe.metrics[part].get(metric) for metric in METRICS}
+    counts = {"images": len(recipe.images[part][0]), "groups": len(set(recipe.groups.get(part, []))) or None}
     rows: list[Row] = [
-        {"change": "", "images": len(recipe.images[part][0]), **first, "command": command(recipe)},
+        {"change": "", **counts, **first, "command": command(recipe)},
         *(_row(recipe, experiment, part) for experiment in experiments),
     ]
     return [{column: "" if row.get(column) is None else row[column] for column in COLUMNS} for row in rows]
@@ -49,17 +50,21 @@ def tabulate(recipe: Snapshot, experiments: Sequence[Snapshot], part: str) -> li
 
 def _row(recipe: Snapshot, experiment: Snapshot, part: str) -> Row:
     compared = compare(recipe, experiment)
-    changes = {change.parameter: change.head for change in compared.parameters if change.head is not None}
-    if not changes:
+    changed = {change.parameter: change.head for change in compared.parameters if change.head is not None}
+    if not changed:
         raise InputError(f"{experiment.name} differs in no parameter", fix=f"leave it out, or {recipe.name}")
     found = next((of for of in compared.parts if of.part == part), None)
     if found is None or not found.same_images:
         fix = "run both with the same data, split and evaluate.parts"
         raise InputError(f"{experiment.name} was not scored on the same {part} images", got=recipe.name, fix=fix)
+    if found.groups is None:
+        fix = "run `dvc repro` on the recipe: its groups hold for all experiments on the same images"
+        raise InputError(f"no groups are known for the images of {experiment.name}", got=recipe.name, fix=fix)
     differences = {row.metric: row for row in found.metrics}
     return {
-        "change": " ".join(_assigned(changes)),
+        "change": " ".join(_assigned(changed)),
         "images": found.images,
+        "groups": found.groups,
         **{metric: differences[metric].head for metric in METRICS},
         **{name: value for metric in JUDGED for name, value in _interval(differences[metric]).items()},
         "command": command(experiment),
@@ -95,33 +100,21 @@ def draw(rows: Sequence[Row]) -> Drawing:
     """The differences of `tabulate` with their intervals, one line per experiment, the largest loss of mAP first.
 
     Raises:
-        InputError: a difference has no interval, because only one image has a score.
+        InputError: a difference has no interval, because the images with a score are of one group.
     """
     recipe, *others = rows
     for row in others:
         if any(row[f"{metric}_{what}"] == "" for metric in JUDGED for what in ("difference", "low", "high")):
-            fix = "compare on a part of several images, each with nuclei"
-            raise InputError(f"{row['change']} has no interval to draw", got=f"{row['images']} images", fix=fix)
+            got, fix = f"{row['images']} images, {row['groups']} groups", "compare on a part of several groups"
+            raise InputError(f"{row['change']} has no interval to draw", got=got, fix=fix)
     others = sorted(others, key=lambda row: row["map_difference"])
-    figure = Figure(figsize=(9.6, 1.3 + 0.34 * len(others)))
-    texts = []
-    for column, (axes, (metric, title)) in enumerate(
-        zip(figure.subplots(1, len(JUDGED), sharey=True), JUDGED.items(), strict=True)
-    ):
-        for place, row in enumerate(others):
-            value, low, high = (row[f"{metric}_{what}"] for what in ("difference", "low", "high"))
-            excludes_zero = low > 0 or high < 0
-            colour = "C0" if excludes_zero else "C4"
-            axes.hlines(place, low, high, color=colour, linewidth=2.4)
-            axes.plot(
-                value, place, "o", color=colour, markerfacecolor=colour if excludes_zero else "none", markersize=6.5
-            )
-            texts.append(f"{title} {value:+.3f} [{low:+.3f}, {high:+.3f}] with {row['change']}")
-        axes.axvline(0, color="C3", linewidth=1.2, zorder=1)
-        axes.set_xlabel(f"{title} minus that of the recipe, {recipe[metric]:.3f}")
-        axes.grid(axis="y", visible=False)
-        axes.tick_params(axis="y", length=0)
-        if not column:
-            axes.set_yticks(range(len(others)), [_short(row["change"]) for row in others])
-            axes.set_ylim(len(others) - 0.5, -0.5)
+    panels, texts = [], []
+    for metric, title in JUDGED.items():
+        found = [(row[f"{metric}_difference"], row[f"{metric}_low"], row[f"{metric}_high"]) for row in others]
+        panels.append(Panel(f"{title} minus that of the recipe, {recipe[metric]:.3f}", found))
+        texts += [
+            f"{title} {value:+.3f} [{low:+.3f}, {high:+.3f}] with {row['change']}"
+            for row, (value, low, high) in zip(others, found, strict=True)
+        ]
+    figure = forest([_short(row["change"]) for row in others], panels)
     return Drawing("Ablation", f"Difference from the recipe: {'; '.join(texts)}.", figure)

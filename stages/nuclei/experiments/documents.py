@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +39,16 @@ class Table:
     folded: bool = False
 
 
-Block = Heading | Sentence | Table
+@dataclass(frozen=True)
+class Picture:
+    """A drawing, shown in HTML; text and Markdown, which hold no picture, have its alternative text."""
+
+    alt: str
+    light: bytes  # PNG
+    dark: bytes  # PNG, for a dark page
+
+
+Block = Heading | Sentence | Table | Picture
 
 
 def as_text(blocks: Sequence[Block]) -> str:
@@ -61,14 +71,16 @@ def as_html(blocks: Sequence[Block], title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__
+    environment.filters["uri"] = lambda png: f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return environment.get_template(TEMPLATE).render(blocks=blocks, title=title) + "\n"
 
 
 def _text(block: Block) -> str:
     if isinstance(block, Heading):
         return f"{block.text}\n{'=-'[block.level > 1] * len(block.text)}"
-    if isinstance(block, Sentence):
-        return textwrap.fill(block.text, 100, break_long_words=False, break_on_hyphens=False)
+    if isinstance(block, Sentence | Picture):
+        text = block.text if isinstance(block, Sentence) else block.alt
+        return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
     lines = [block.header, *block.rows]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     aligned = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
@@ -78,8 +90,8 @@ def _text(block: Block) -> str:
 def _markdown(block: Block) -> str:
     if isinstance(block, Heading):
         return f"{'#' * (block.level + 1)} {_plain(block.text)}"
-    if isinstance(block, Sentence):
-        return _plain(block.text)
+    if isinstance(block, Sentence | Picture):
+        return _plain(block.text if isinstance(block, Sentence) else block.alt)
     lines = [block.header, ["---"] * len(block.header), *block.rows]
     table = "\n".join("| " + " | ".join(_plain(cell) for cell in line) + " |" for line in lines)
     if block.folded:

@@ -1,11 +1,13 @@
-"""What git tracks of one revision or DVC experiment: metrics, per-image scores and parameters."""
+"""What git tracks of one revision or DVC experiment: metrics, per-image scores, parameters and training."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from nuclei.evaluate import aggregate
 from nuclei.evaluate.aggregate import Columns
 
 METRICS, PER_IMAGE, PARAMS = "reports/metrics.json", "reports/per_image.csv", "params.yaml"
+RUN, HISTORY = "reports/run.js", "reports/history.csv"
 
 Number = float | None  # None: undefined
 
@@ -33,6 +36,10 @@ class Snapshot:
         parameters: every leaf of params.yaml by its dotted name, as JSON.
         images: for each part, the ids and the numeric columns of its rows in the per-image table.
         modalities: for each part, the modality of each image in the same order; "" where the table has none.
+        groups: for each part, the group of each image in the same order; a part is absent where the table has no
+            groups, because it was written before they were recorded.
+        training: when, where and for how long the model was trained (see train/provenance.py); empty where that is not
+            recorded, or is recorded of another training than the one whose learning curves the revision has.
         started: the parameters of the parent commit, which for a DVC experiment is the one that it started from; None
             where they can not be read.
     """
@@ -42,28 +49,36 @@ class Snapshot:
     parameters: Mapping[str, str]
     images: Mapping[str, tuple[list[str], Columns]]
     modalities: Mapping[str, list[str]]
+    groups: Mapping[str, list[str]]
+    training: Mapping[str, Any]
     started: Mapping[str, str] | None = None
 
 
 def read_revision(revision: str, folder: Path) -> Snapshot:
     """Read a branch, tag or commit of the repository that `folder` is in, or a DVC experiment by its name.
 
+    A path with a separator, like `../other` or `runs/fold0`, that leads to a folder with reports is read as another
+    working tree.
+
     Raises:
-        InputError: there is no such revision, or it lacks a report or holds one that can not be read.
+        InputError: there is no such revision, or it lacks a report or has one that can not be read.
     """
+    if {os.sep, os.altsep} & set(revision) and (folder / revision / METRICS).is_file():
+        return replace(read_working_tree(folder / revision), name=revision)
     commit = _commit(revision, folder)
 
-    def text(path: str) -> str:
+    def read(path: str) -> bytes | None:
         shown = _git(folder, "show", f"{commit}:./{path}")
-        if shown.returncode:
-            fix = "compare with a revision whose reports were committed after `dvc repro`"
-            raise InputError(f"the revision {revision} has no {path}", file=path, got=commit[:9], fix=fix)
-        return shown.stdout.decode("utf-8", errors="replace")
+        return None if shown.returncode else shown.stdout
 
-    snapshot = _snapshot(f"{revision} ({commit[:9]})", text)
+    def missing(path: str) -> InputError:
+        fix = "compare with a revision whose reports were committed after `dvc repro`"
+        return InputError(f"the revision {revision} has no {path}", file=path, got=commit[:9], fix=fix)
+
+    snapshot = _snapshot(f"{revision} ({commit[:9]})", read, missing)
     before = _git(folder, "show", f"{commit}^:./{PARAMS}")
     try:
-        started = None if before.returncode else _parameters(before.stdout.decode("utf-8", errors="replace"), "")
+        started = None if before.returncode else _parameters(_text(before.stdout), "")
     except InputError:  # a fault of the parent does not concern the revision that was asked for
         started = None
     return replace(snapshot, started=started)
@@ -76,14 +91,20 @@ def read_working_tree(folder: Path) -> Snapshot:
         InputError: a report is absent or can not be read.
     """
 
-    def text(path: str) -> str:
-        try:
-            return (folder / path).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            fix = "run from the repository's root, after `dvc repro`"
-            raise InputError("a report is missing", file=folder / path, fix=fix) from None
+    def read(path: str) -> bytes | None:
+        return (folder / path).read_bytes() if (folder / path).is_file() else None
 
-    return _snapshot("the working tree", text)
+    def missing(path: str) -> InputError:
+        fix = "run from the repository's root, after `dvc repro`"
+        return InputError("a report is missing", file=folder / path, fix=fix)
+
+    return _snapshot("the working tree", read, missing)
+
+
+def experiments_of(revision: str, folder: Path) -> list[str]:
+    """The names of the DVC experiments that started from a revision, in alphabetical order."""
+    baseline = _commit(revision, folder)
+    return sorted(name for _, start, name in _experiments(folder) if start == baseline)
 
 
 def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -98,13 +119,7 @@ def _commit(revision: str, folder: Path) -> str:
     found = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if not found.returncode:
         return found.stdout.decode().strip()
-    listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
-    if listed.returncode:
-        said = listed.stderr.decode(errors="replace").strip()
-        raise InputError("git can not read this folder", file=folder.resolve(), got=said)
-    # DVC stores an experiment as refs/exps/<first 2 digits of the baseline commit>/<other 38>/<name>
-    refs = re.findall(r"^(\w+) refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(.+)$", listed.stdout.decode(), re.MULTILINE)
-    commits = [commit for commit, name in refs if name == revision]
+    commits = [commit for commit, _, name in _experiments(folder) if name == revision]
     if len(commits) > 1:
         fix = "give its hash: " + ", ".join(commit[:9] for commit in commits)
         raise InputError(f"{len(commits)} experiments have the name {revision}", fix=fix)
@@ -112,10 +127,21 @@ def _commit(revision: str, folder: Path) -> str:
         raise InputError(
             "there is no such revision",
             got=revision,
-            expected="a branch, tag or commit, or the name of a DVC experiment (`dvc exp list --all-commits`)",
+            expected="a branch, tag, commit, DVC experiment (`dvc exp list --all-commits`) or path of another clone",
             fix=_advice(folder),
         )
-    return str(commits[0])
+    return commits[0]
+
+
+def _experiments(folder: Path) -> list[tuple[str, str, str]]:
+    """Every DVC experiment of this clone: its commit, the commit that it started from, and its name."""
+    listed = _git(folder, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
+    if listed.returncode:
+        said = listed.stderr.decode(errors="replace").strip()
+        raise InputError("git can not read this folder", file=folder.resolve(), got=said)
+    # DVC stores an experiment as refs/exps/<first 2 digits of the commit it started from>/<other 38>/<name>
+    refs = re.findall(r"^(\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", listed.stdout.decode(), re.MULTILINE)
+    return [(commit, start + rest, name) for commit, start, rest, name in refs]
 
 
 def _advice(folder: Path) -> str:
@@ -126,7 +152,13 @@ def _advice(folder: Path) -> str:
     return "list the branches with git branch --all; fetch a colleague's experiment with dvc exp pull origin NAME"
 
 
-def _snapshot(name: str, text: Any) -> Snapshot:
+def _snapshot(name: str, read: Callable[[str], bytes | None], missing: Callable[[str], InputError]) -> Snapshot:
+    def text(path: str) -> str:
+        content = read(path)
+        if content is None:
+            raise missing(path)
+        return _text(content)
+
     where = f"{{}} of {name}".format
     try:
         metrics = json.loads(text(METRICS))
@@ -136,15 +168,38 @@ def _snapshot(name: str, text: Any) -> Snapshot:
     except (AttributeError, ValueError) as error:
         raise InputError("the metrics can not be read", file=where(METRICS), got=error) from None
     rows, columns = aggregate.numbers(text(PER_IMAGE), where(PER_IMAGE))
-    images, modalities = {}, {}
+    images, modalities, groups = {}, {}, {}
     parts = np.array([row["part"] for row in rows])
     for part in dict.fromkeys(parts.tolist()):
-        ids = [row["id"] for row in rows if row["part"] == part]
+        of_part = [row for row in rows if row["part"] == part]
+        ids = [row["id"] for row in of_part]
         if len(set(ids)) < len(ids):
             raise InputError("an image is listed twice in the per-image table", file=where(PER_IMAGE), got=part)
         images[part] = ids, aggregate.chosen(columns, parts == part)
-        modalities[part] = [row.get("modality") or "" for row in rows if row["part"] == part]
-    return Snapshot(name, metrics, _parameters(text(PARAMS), name), images, modalities)
+        modalities[part] = [row.get("modality") or "" for row in of_part]
+        if "group" in rows[0]:
+            groups[part] = [row["group"] for row in of_part]
+            if not all(groups[part]):
+                got = f"{ids[groups[part].index('')]} in {part}"
+                raise InputError("an image has no group in the per-image table", file=where(PER_IMAGE), got=got)
+    training = _training(read(RUN), read(HISTORY))
+    return Snapshot(name, metrics, _parameters(text(PARAMS), name), images, modalities, groups, training)
+
+
+def _training(run: bytes | None, history: bytes | None) -> dict[str, Any]:
+    """The facts in run.js, a script of one assignment whose value is JSON; empty if they are of another training."""
+    if run is None or history is None:
+        return {}
+    script = _text(run)
+    try:
+        facts = json.loads(script[script.index("{") : script.rindex("}") + 1])
+    except ValueError:
+        return {}
+    return facts if facts.get("history_sha256") == hashlib.sha256(history).hexdigest() else {}
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", errors="replace")
 
 
 def _parameters(text: str, name: str) -> dict[str, str]:
