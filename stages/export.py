@@ -42,7 +42,7 @@ def main() -> None:
     from nuclei.base.params import load
     from nuclei.export import card, graph
     from nuclei.images.io import read_rgb
-    from nuclei.network.segmenter import WEIGHTS, Segmenter
+    from nuclei.network.segmenter import SETTINGS, WEIGHTS, Segmenter
 
     segmenter = Segmenter.load(arguments.model, device="cpu")
     cited = citation.read(CITATION)
@@ -54,7 +54,8 @@ def main() -> None:
     with files.replacing(arguments.out) as folder:
         folder.mkdir()
         difference = graph.write(segmenter, folder / GRAPH)
-        card.write(folder / card.NAME, arguments.model, segmenter.settings, cited, known)
+        described = [*sorted(arguments.model.glob("*.pth")), arguments.model / SETTINGS, folder / GRAPH]
+        card.write(folder / card.NAME, segmenter.settings, cited, known, described)
         if arguments.bioimageio:
             try:
                 from nuclei.export import package

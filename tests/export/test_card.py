@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def text(workspace: Path) -> Callable[[], str]:
     def written() -> str:
         model = workspace / "data/model"
         run = card.read_run(workspace, card.sha256(model / "unet_final_model.pth"), RECIPE)
-        card.write(workspace / "MODEL.md", model, SETTINGS, citation.read(ROOT / "CITATION.cff"), run)
+        weights = model / "unet_final_model.pth"
+        card.write(workspace / "MODEL.md", SETTINGS, citation.read(ROOT / "CITATION.cff"), run, [weights])
         return (workspace / "MODEL.md").read_text(encoding="utf-8")
 
     return written
@@ -85,7 +87,12 @@ def test_the_split_is_counted_in_images_groups_nuclei_and_modalities(text: Calla
 
 
 def test_every_parameter_of_the_recipe_stands_under_its_dotted_name(text: Callable[[], str]) -> None:
-    lines = ["| seed | 3 |", "| train.crop_px | 96 |", "| train.encoder_weights | null |", "| train.augment.blur | 0.1 |"]
+    lines = [
+        "| seed | 3 |",
+        "| train.crop_px | 96 |",
+        "| train.encoder_weights | null |",
+        "| train.augment.blur | 0.1 |",
+    ]
     assert all(line in text() for line in lines)
 
 
@@ -122,14 +129,15 @@ def test_the_machine_of_another_training_is_not_taken_for_this_ones(workspace: P
 
 def test_the_diameters_that_are_rescaled_are_named(workspace: Path, text: Callable[[], str]) -> None:
     assert "takes every image at the scale that it has" in text()
-    settings = SETTINGS.__class__(**{**SETTINGS.__dict__, "diameter_px": 25.0})
-    card.write(workspace / "MODEL.md", workspace, settings, citation.read(ROOT / "CITATION.cff"), None)
+    settings = replace(SETTINGS, diameter_px=25.0)
+    card.write(workspace / "MODEL.md", settings, citation.read(ROOT / "CITATION.cff"), None, [])
     assert re.search(r"nuclei of 10 to 42 px reach", (workspace / "MODEL.md").read_text())
 
 
 def test_of_a_model_outside_its_workspace_the_card_says_that_nothing_is_known(tmp_path: Path) -> None:
-    (tmp_path / "unet_final_model.pth").write_bytes(WEIGHTS)
-    card.write(tmp_path / "MODEL.md", tmp_path, SETTINGS, citation.read(ROOT / "CITATION.cff"), None)
+    weights = tmp_path / "unet_final_model.pth"
+    weights.write_bytes(WEIGHTS)
+    card.write(tmp_path / "MODEL.md", SETTINGS, citation.read(ROOT / "CITATION.cff"), None, [weights])
     said = (tmp_path / "MODEL.md").read_text()
     assert "is not known: the model lies outside the workspace that trained it" in said
     assert f"| unet_final_model.pth | `{RUN['weights_sha256']}` |" in said

@@ -76,7 +76,7 @@ def test_a_package_without_its_packages_says_how_to_install_them(
     monkeypatch.setitem(sys.modules, "bioimageio.spec", None)
     monkeypatch.delitem(sys.modules, "nuclei.export.package", raising=False)
     arguments += ["--bioimageio", "image.png"]
-    with pytest.raises(InputError, match="requirements-export.txt"):
+    with pytest.raises(InputError, match=r"requirements-export\.txt"):
         export.main()
     assert not Path("out").exists()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from nuclei.base import files
 from nuclei.base.citation import Citation
 from nuclei.base.errors import InputError
 from nuclei.images.records import MODALITIES, PARTS, REMAKE, read_index
-from nuclei.network.segmenter import HEAD_WEIGHTS, SETTINGS, WEIGHTS, Settings
+from nuclei.network.segmenter import Settings
 from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM
 
 NAME = "MODEL.md"
@@ -88,18 +88,25 @@ class Run:
     machine: Mapping[str, Any] | None
 
 
-def write(path: Path, model: Path, settings: Settings, citation: Citation, run: Run | None) -> None:
-    """Write the card of the model in the folder `model`; `run` is None where nothing is known of its training."""
-    path_loader = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=path_loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+def write(path: Path, settings: Settings, citation: Citation, run: Run | None, described: Sequence[Path]) -> None:
+    """Write the card of a model.
+
+    Args:
+        path: of the card.
+        settings: of the model.
+        citation: of the project.
+        run: what is known of the model's training; None for nothing.
+        described: the model's files, whose hashes the card gives.
+    """
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     environment.filters["score"] = _score
     template = environment.get_template("card.md.j2")
-    names = [WEIGHTS, HEAD_WEIGHTS, SETTINGS]
     text = template.render(
         citation=citation,
         settings=settings,
         run=run,
-        hashes={name: sha256(model / name) for name in names if (model / name).exists()},
+        hashes={file.name: sha256(file) for file in described},
         metrics=METRICS,
         modalities=MODALITIES,
         rescaled=None if settings.diameter_px is None else _rescaled(settings.diameter_px),
