@@ -123,7 +123,7 @@ def read_list(path: Path, ids: set[str]) -> dict[str, str]:
         InputError: the file is absent; it names images that are not there, lacks some, or names one twice; a part
             is none of `PARTS`, or has no image.
     """
-    fix = f"write a CSV with the columns id and part, where part is one of {', '.join(PARTS)}"
+    fix = f"write a CSV with the columns id and part ({', '.join(PARTS)}), or set split.list to null"
     rows = read_rows(path, ["id", "part"], fix=fix)
     counts = Counter(row["id"] for row in rows)
     wrong = {
