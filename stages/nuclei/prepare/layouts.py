@@ -25,7 +25,8 @@ from nuclei.images.records import is_name
 IMAGES, MASKS = "images", "masks"
 FOLDERS = {  # name in lower case: what the folder holds
     **dict.fromkeys(("images", "image", "imgs", "img", "imagestr"), IMAGES),
-    **dict.fromkeys(("masks", "mask", "labels", "label", "labelstr", "gt", "ground_truth", "cp_masks"), MASKS),
+    **dict.fromkeys(("masks", "mask", "labels", "label", "labelstr", "cp_masks"), MASKS),
+    **dict.fromkeys(("gt", "groundtruth", "ground_truth", "annotations"), MASKS),
 }
 MASK_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")  # a longer one before those that it ends in
 IMAGE_ENDINGS = ("_img", "_image", "_0000")  # Cellpose's, and nnU-Net's for the first channel: absent from mask names
