@@ -59,8 +59,8 @@ def summary(records: list[Record], parts: dict[str, str], group: dict[str, int],
     if rejected:
         some = "; ".join(rejected[:SHOWN]) + ("; ..." if len(rejected) > SHOWN else "")
         lines.append(
-            f"  {len(rejected)} pairs may be tiles of one field, but their edges match no better than edges that cannot lie "
-            f"side by side; they were not grouped: {some}"
+            f"  {len(rejected)} pairs may be tiles of one field, but their edges match no better than edges that "
+            f"cannot lie side by side; they were not grouped: {some}"
         )
     for part in PARTS:
         counts = Counter(record.modality for record in records if parts[record.id] == part)

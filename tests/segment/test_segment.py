@@ -1,110 +1,264 @@
-"""The commands that use a trained model: segment, predict, and the function behind them."""
+"""The command segment: what it writes, what it never replaces, and what it says."""
 
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
+from skimage.measure import label
 
+import segment
 from conftest import draw_discs, run_script
-from nuclei.base import files
-from nuclei.images.io import read_labels, read_rgb, write_rgb
+from nuclei.base import errors
+from nuclei.base.errors import InputError
+from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
 from nuclei.network.segmenter import Segmenter
-from segment import find_images
+
+
+class Threshold:
+    """In place of a network: the connected components of what is brighter than half."""
+
+    settings = SimpleNamespace(diameter_px=25.0)
+
+    def segment(self, rgb: np.ndarray, diameter_px: float | None = None) -> np.ndarray:
+        return label(rgb.max(axis=2) > 127).astype(np.uint16)
 
 
 @pytest.fixture
-def images(workspace: Path) -> Path:
-    folder = workspace / "mine"
-    folder.mkdir()
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with two images of discs in `mine`; the model is a threshold."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Segmenter, "load", lambda *_, **__: Threshold())
     for number in range(2):
-        write_rgb(folder / f"image {number}.png", draw_discs(50 + number, 60, 75)[0])
-    return folder
+        write_rgb(tmp_path / f"mine/image {number}.png", draw_discs(50 + number, 60, 75)[0])
+    return tmp_path
 
 
-def test_segment_writes_a_label_map_an_overlay_and_a_table_for_a_folder(workspace: Path, images: Path) -> None:
-    done = run_script("segment", workspace, "mine", "-o", "out")
-    assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader((workspace / "out/nuclei.csv").open()))
-    for image in images.iterdir():
-        labels = read_labels(workspace / "out" / f"{image.stem}_labels.tif")
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["segment.py", *arguments])
+    segment.main()
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "nuclei.csv").open()))
+
+
+def test_each_image_gets_a_label_map_an_overlay_and_rows_of_the_table(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "mine", "-o", "out")
+    rows = table(here / "out")
+    for path in (here / "mine").iterdir():
+        labels = read_labels(here / "out" / f"{path.stem}_labels.tif")
         assert labels.shape == (60, 75)
-        assert read_rgb(workspace / "out" / f"{image.stem}_overlay.png").shape == (60, 75, 3)
-        areas = [int(float(row["area_px"])) for row in rows if row["image"] == image.name]
+        assert read_rgb(here / "out" / f"{path.stem}_overlay.png").shape == (60, 75, 3)
+        areas = [int(row["area_px"]) for row in rows if row["image"] == path.name]
         assert areas == np.bincount(labels.ravel())[1:].tolist()
+    assert capsys.readouterr().out == f"2 images, {len(rows)} nuclei: out\n"
 
 
-def test_an_image_that_can_not_be_read_is_reported_after_the_others_were_done(workspace: Path, images: Path) -> None:
-    (images / "broken.png").write_bytes(b"\x89PNG\r\n")
-    done = run_script("segment", workspace, "mine", "-o", "out")
-    assert done.returncode == 1
-    assert "1 of 3 images were not segmented" in done.stderr
-    assert "broken.png" in done.stderr
-    assert (workspace / "out/image 0_labels.tif").exists()
+def test_a_second_run_into_the_folder_of_the_images_replaces_its_own_results_alone(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "mine/image 0.png", "-o", "mine")
+    run(monkeypatch, "mine", "-o", "mine")
+    assert {row["image"] for row in table(here / "mine")} == {"image 0.png", "image 1.png"}
+    before = {path: path.read_bytes() for path in (here / "mine").iterdir()}
+    run(monkeypatch, "mine", "-o", "mine")
+    assert {path: path.read_bytes() for path in (here / "mine").iterdir()} == before
+    assert (
+        "not segmented: label maps, masks and overlays of images beside them: image 0_labels" in capsys.readouterr().out
+    )
 
 
-def test_without_a_model_the_error_says_what_to_run(tmp_path: Path) -> None:
-    write_rgb(tmp_path / "a.png", draw_discs(0, 40, 40)[0])
-    done = run_script("segment", tmp_path, "a.png", "-o", "out")
-    assert done.returncode == 1
-    assert "there is no trained model" in done.stderr
-    assert "dvc repro train" in done.stderr
-    assert not (tmp_path / "out").exists()
+def correct_by_tifffile(path: Path) -> None:
+    labels = tifffile.imread(path)
+    labels[0, 0] = 77
+    tifffile.imwrite(path, labels)
 
 
-@pytest.mark.parametrize(("arguments", "problem"), [(["none.png"], "no such image"), (["empty"], "has no images")])
-def test_a_wrong_path_is_an_error(arguments: list[str], problem: str, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    done = run_script("segment", tmp_path, *arguments, "-o", "out")
-    assert done.returncode == 1
-    assert problem in done.stderr
+def edit_in_place(path: Path) -> None:
+    """Change a pixel and keep all metadata, as a careful editor would."""
+    with tifffile.TiffFile(path) as file:
+        labels, mark = file.asarray(), file.pages.first.software
+    labels[0, 0] = 77
+    tifffile.imwrite(path, labels, software=mark)
+
+
+@pytest.mark.parametrize("change", [correct_by_tifffile, edit_in_place])
+def test_a_corrected_label_map_is_kept_and_nothing_is_computed_unless_forced(
+    here: Path, monkeypatch: pytest.MonkeyPatch, change
+) -> None:
+    run(monkeypatch, "mine", "-o", "out")
+    corrected = here / "out/image 1_labels.tif"
+    change(corrected)
+    content = corrected.read_bytes()
+    loaded: list[int] = []
+    monkeypatch.setattr(Segmenter, "load", lambda *_, **__: loaded.append(1) or Threshold())
+    with pytest.raises(InputError, match=r"would replace files(.|\n)*image 1_labels.tif(.|\n)*--force"):
+        run(monkeypatch, "mine", "-o", "out")
+    assert (corrected.read_bytes(), loaded) == (content, [])
+    run(monkeypatch, "mine", "-o", "out", "--force")
+    assert 77 not in read_labels(corrected)
+
+
+@pytest.mark.parametrize("name", ["image 0_labels.tif", "image 0_overlay.png", "nuclei.csv"])
+def test_a_file_of_the_users_own_in_the_place_of_a_result_stops_the_run_before_it_starts(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = here / "mine" / name
+    if name.endswith(".tif"):
+        write_labels(path, np.ones((60, 75), np.uint16))
+    elif name.endswith(".png"):
+        Image.new("RGB", (75, 60)).save(path)
+    else:
+        path.write_text("well,drug\nA01,x\n")
+    before = {file: file.read_bytes() for file in (here / "mine").iterdir()}
+    with pytest.raises(InputError, match="this program"):
+        run(monkeypatch, "mine", "-o", "mine")
+    assert {file: file.read_bytes() for file in (here / "mine").iterdir()} == before
+    run(monkeypatch, "mine", "-o", "mine", "--force")
+    assert {row["image"] for row in table(here / "mine")} == {"image 0.png", "image 1.png"}
+
+
+def test_force_keeps_the_rows_of_images_that_are_not_segmented(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "mine", "-o", "out")
+    run(monkeypatch, "mine/image 0.png", "-o", "out", "--force")
+    assert {row["image"] for row in table(here / "out")} == {"image 0.png", "image 1.png"}
+
+
+def test_an_image_that_can_not_be_read_is_reported_after_the_others_were_done(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "mine/broken.png").write_bytes(b"\x89PNG\r\n")
+    (here / "mine/slide.czi").touch()
+    with pytest.raises(InputError, match=r"1 of 3 images were not segmented(.|\n)*broken.png"):
+        run(monkeypatch, "mine", "-o", "out")
+    out = capsys.readouterr().out
+    assert out.startswith("2 images, ")
+    assert "not segmented: formats that are not read: slide.czi" in out
+    assert {row["image"] for row in table(here / "out")} == {"image 0.png", "image 1.png"}
+
+
+def test_with_recursive_the_results_keep_the_subfolder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rgb(here / "mine/A01/image 0.png", draw_discs(3, 60, 75)[0])
+    run(monkeypatch, "mine", "-o", "mine/out", "--recursive")
+    run(monkeypatch, "mine", "-o", "mine/out", "--recursive")
+    assert {row["image"] for row in table(here / "mine/out")} == {"A01/image 0.png", "image 0.png", "image 1.png"}
+    assert (here / "mine/out/A01/image 0_labels.tif").exists()
+    assert len(list((here / "mine").rglob("*_labels.tif"))) == 3
+
+
+def test_images_are_taken_from_a_list_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "list.txt").write_text("mine/image 1.png\n")
+    run(monkeypatch, "--list", "list.txt", "-o", "out")
+    assert {row["image"] for row in table(here / "out")} == {"image 1.png"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_intensities_are_those_of_the_file_at_every_exposure(
+    here: Path, monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:
+    _, labels = draw_discs(1, 60, 75)
+    counts = np.where(labels, 20_000, 400).astype(np.uint16)
+    for exposure in (1, 2, 4):
+        shown = counts // exposure if channels == 1 else np.stack([counts // exposure, counts, counts * 2], axis=2)
+        tifffile.imwrite(here / f"mine/{exposure}.tif", shown, photometric="rgb" if channels == 3 else "minisblack")
+    run(monkeypatch, *(f"mine/{exposure}.tif" for exposure in (1, 2, 4)), "-o", "out")
+    rows = table(here / "out")
+    for exposure in (1, 2, 4):
+        of_image = [row for row in rows if row["image"] == f"{exposure}.tif"]
+        assert of_image
+        assert {row["intensity_mean_ch1"] for row in of_image} == {str(20_000 // exposure)}
+        assert {row["background_median_ch1"] for row in of_image} == {str(400 // exposure)}
+        if channels == 3:
+            assert {row["intensity_mean_ch3"] for row in of_image} == {"40000"}
+
+
+def test_a_gray_image_saved_as_colour_has_one_channel(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "mine", "-o", "out")
+    (rgb,) = (read_rgb(path) for path in (here / "mine").glob("image 0.png"))
+    labels = read_labels(here / "out/image 0_labels.tif")
+    row = table(here / "out")[0]
+    assert "intensity_mean_ch2" not in row
+    assert float(row["intensity_mean_ch1"]) == pytest.approx(rgb[..., 0][labels == 1].mean())
+
+
+def test_pixels_without_a_finite_value_are_reported_and_not_measured(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = np.where(draw_discs(1, 60, 75)[1] > 0, np.float32(0.5), np.float32(0.125))
+    values[:4] = np.nan
+    tifffile.imwrite(here / "mine/nan.tif", values)
+    run(monkeypatch, "mine/nan.tif", "-o", "out")
+    assert "warning: nan.tif: 300 pixels without a finite value were taken as black" in capsys.readouterr().out
+    assert {row["intensity_mean_ch1"] for row in table(here / "out")} == {"0.5"}
+    assert {row["background_median_ch1"] for row in table(here / "out")} == {"0.125"}
+
+
+def test_an_image_that_is_shown_turned_is_measured_as_its_label_map_lies(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.zeros((30, 50), np.uint16)
+    values[5:15, 30:45] = 9000
+    tifffile.imwrite(here / "mine/turned.tif", values, extratags=[(274, "H", 1, 6, True)])  # 90 degrees clockwise
+    run(monkeypatch, "mine/turned.tif", "-o", "out")
+    assert read_labels(here / "out/turned_labels.tif").shape == (50, 30)
+    (row,) = table(here / "out")
+    assert (row["intensity_min_ch1"], row["height_px"], row["width_px"]) == ("9000", "15", "10")
 
 
 @pytest.mark.parametrize("out", ["a.txt", "a.txt/below"])
-def test_a_file_in_the_place_of_the_results_is_an_error_that_leaves_it(tmp_path: Path, out: str) -> None:
+def test_a_file_in_the_place_of_the_results_is_an_error_that_leaves_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (here / "a.txt").write_text("mine")
+    with pytest.raises(InputError, match="the results can not be written there"):
+        run(monkeypatch, "mine", "-o", out)
+    assert (here / "a.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("diameter", ["0", "1001", "nan"])
+def test_a_diameter_out_of_range_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch, diameter: str) -> None:
+    with pytest.raises(InputError, match="1 to 1000 pixels"):
+        run(monkeypatch, "mine", "-o", "out", "--diameter", diameter)
+
+
+def test_a_model_that_does_not_rescale_refuses_a_diameter(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Threshold, "settings", SimpleNamespace(diameter_px=None))
+    with pytest.raises(InputError, match="takes every image as it is"):
+        run(monkeypatch, "mine", "-o", "out", "--diameter", "12")
+    assert not (here / "out").exists()
+
+
+def test_without_images_the_usage_is_shown(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, "-o", "out")
+    assert "give images, folders, or --list FILE" in capsys.readouterr().err
+
+
+def test_without_a_model_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     write_rgb(tmp_path / "a.png", draw_discs(0, 40, 40)[0])
-    (tmp_path / "a.txt").write_text("mine")
-    done = run_script("segment", tmp_path, "a.png", "-o", out)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: the results can not be written there")
-    assert (tmp_path / "a.txt").read_text() == "mine"
+    monkeypatch.setattr(sys, "argv", ["segment.py", "a.png", "-o", "out"])
+    with pytest.raises(SystemExit, match=r"error: there is no trained model(.|\n)*dvc repro train"):
+        errors.run(segment.main)
+    assert not (tmp_path / "out").exists()
 
 
-def test_the_results_of_an_earlier_run_in_the_same_folder_are_not_taken_for_images(tmp_path: Path) -> None:
-    names = ["a.png", "a_labels.tif", "a_overlay.png", "b_overlay.png", "c_labels.png"]  # the last two are of no image
-    for name in names:
-        (tmp_path / name).touch()
-    images = [tmp_path / name for name in ("a.png", "b_overlay.png", "c_labels.png")]
-    assert find_images([tmp_path]) == find_images([tmp_path / name for name in names]) == images
-
-
-def test_two_images_of_one_name_are_refused_before_any_is_lost(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        (tmp_path / folder).mkdir()
-        write_rgb(tmp_path / folder / "a.png", draw_discs(0, 40, 40)[0])
-    done = run_script("segment", tmp_path, "one", "two", "-o", "out")
-    assert done.returncode == 1
-    assert "two images would get the same name" in done.stderr
-
-
-def test_a_diameter_is_taken_or_refused_by_the_command(workspace: Path, images: Path) -> None:
+def test_the_script_segments_with_a_trained_model_at_the_diameter_given(workspace: Path) -> None:
+    rgb = draw_discs(50, 60, 75)[0]
+    write_rgb(workspace / "mine/a.png", rgb)
     done = run_script("segment", workspace, "mine", "-o", "out", "--diameter", "12")
     assert done.returncode == 0, done.stderr
-    segmenter = Segmenter.load(workspace / "data/model", device="cpu")
-    for image in images.iterdir():
-        expected = segmenter.segment(read_rgb(image), 12)
-        np.testing.assert_array_equal(read_labels(workspace / "out" / f"{image.stem}_labels.tif"), expected)
-    done = run_script("segment", workspace, "mine", "-o", "out2", "--diameter", "0")
-    assert done.returncode == 1
-    assert "1 to 1000 pixels" in done.stderr
-
-    settings = workspace / "data/model/model.json"
-    values = files.read_json(settings, "")
-    assert isinstance(values, dict)
-    files.write_json(settings, {**values, "diameter_px": None})
-    done = run_script("segment", workspace, "mine", "-o", "out2", "--diameter", "12")
-    assert done.returncode == 1
-    assert "takes every image as it is" in done.stderr
-    assert not (workspace / "out2").exists()
+    expected = Segmenter.load(workspace / "data/model", device="cpu").segment(rgb, 12)
+    np.testing.assert_array_equal(read_labels(workspace / "out/a_labels.tif"), expected)
+    assert [row["label"] for row in table(workspace / "out")] == [str(n) for n in range(1, expected.max() + 1)]

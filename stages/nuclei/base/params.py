@@ -62,6 +62,7 @@ class Fetch:
 class Prepare:
     max_image_px: Count
     max_archive_bytes: Count
+    binary_masks: Literal["error", "components", "instances"]
 
 
 @dataclass(frozen=True, config=CONFIG)

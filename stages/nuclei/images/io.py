@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,41 @@ from numpy.typing import NDArray
 
 from nuclei.base.errors import InputError
 from nuclei.base.files import replacing
-from nuclei.images.decoding import decoded, is_jpeg
+from nuclei.images.decoding import decoded
+from nuclei.images.intensity import to_eight_bit
 
-INEXACT = "save it as PNG or TIFF, from the original and not from the JPEG"
 MAX_PX = 10**9  # for files that the pipeline wrote itself
 
-PERCENTILES = (0.1, 99.9)  # instead of minimum and maximum, so that hot or dead pixels do not decide the contrast
 DARK = 100  # median intensity of 255 below which the background counts as dark
 COLOURFUL = 6  # mean over pixels of largest minus smallest channel, of 255, above which an image counts as coloured
 
 
-def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint8]:
-    """Read a PNG, TIFF, JPEG or BMP as (H, W, 3) uint8 RGB.
+@dataclass(frozen=True)
+class ImageFile:
+    """An image that was read from a file.
 
-    Eight-bit images keep their values. All others (16 and 32 bit, float) are rescaled linearly so that `PERCENTILES`,
-    taken over all pixels and channels together, become 0 and 255; a constant image becomes 0. Gray is repeated in
-    three channels, a palette applied, CMYK converted, alpha dropped. A TIFF of several pages is refused unless they are
-    three colour channels.
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        stored: (H, W) or (H, W, 3), the values that the file stores, without alpha and with a palette applied.
+        missing_px: pixels with a value that is not finite (NaN, infinity), which became 0.
+    """
+
+    rgb: NDArray[np.uint8]
+    stored: NDArray[Any]
+    missing_px: int
+
+
+def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint8]:
+    """Read a PNG, TIFF, JPEG or BMP as (H, W, 3) uint8 RGB; see `read_image`, whose `rgb` it is."""
+    return read_image(source, name=name, max_px=max_px).rgb
+
+
+def read_image(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> ImageFile:
+    """Read a PNG, TIFF, JPEG or BMP as a viewer shows it.
+
+    Eight-bit images keep their values, fewer bits are scaled to 8. All others (16 and 32 bit, float) are rescaled by
+    `intensity.to_eight_bit`. Gray is repeated in three channels, a palette applied, CMYK converted, alpha dropped. The
+    image is turned as its EXIF or TIFF orientation says, and inverted if its photometric interpretation is MinIsWhite.
 
     Args:
         source: path of the file, or its contents.
@@ -40,39 +59,37 @@ def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> N
         max_px: largest height times width accepted.
 
     Raises:
-        InputError: the file is of another format, damaged, too large, or not a single image of 1 to 4 channels.
+        InputError: the file is of another format, damaged, too large, or not a single gray or colour image.
     """
     data, name = _bytes(source, name)
-    image = decoded(data, name, max_px, look_up=True)
-    if image.ndim == 3:
-        image = image[:, :, 0] if image.shape[2] == 2 else image[:, :, :3]
-    if image.dtype == np.bool_:
-        image = image.astype(np.uint8) * np.uint8(255)
-    elif image.dtype != np.uint8:
-        image = _rescaled(image, name)
-    if image.ndim == 2:
-        image = np.repeat(image[:, :, None], 3, axis=2)
-    return np.ascontiguousarray(image, np.uint8)
+    pixels = decoded(data, name, max_px)
+    stored = pixels.values if pixels.palette is None else pixels.palette[pixels.values]
+    values, missing_px = stored, 0
+    if values.dtype != np.uint8:
+        values, missing_px = to_eight_bit(values, name)
+    elif pixels.bits < 8 and pixels.palette is None:
+        values = np.rint(np.arange(256) * (255 / (2**pixels.bits - 1))).astype(np.uint8)[values]
+    if pixels.white_is_zero:
+        values = 255 - values
+    if values.ndim == 2:
+        values = np.repeat(values[:, :, None], 3, axis=2)
+    return ImageFile(np.ascontiguousarray(values), stored, missing_px)
 
 
 def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint16 | np.uint32]:
     """Read a label map: (H, W) uint16, or uint32 where a label is above 65,535; 0 = background.
 
-    The file is a PNG, TIFF or BMP of one channel that holds integers, or floats that are whole numbers. Labels keep
-    their values; those of a palette image are its indices.
+    The file is a PNG, TIFF or BMP of one channel, or of equal channels, that holds integers, or floats that are whole
+    numbers. Labels are the values stored, turned as the orientation says: MinIsWhite does not invert them, and those of
+    a palette image are its indices (see `_one_channel`).
 
     Raises:
-        InputError: as `read_rgb`, or the file is a JPEG, in colour, or has a negative, fractional or too large label.
+        InputError: as `read_image`, or the compression is lossy, the image is in colour, or a label is negative,
+            fractional or too large.
     """
-    data, name = _bytes(source, name)
-    if is_jpeg(data):
-        raise InputError("a label map is a JPEG, whose values are not exact", file=name, fix=INEXACT)
-    labels = decoded(data, name, max_px, look_up=False)
+    labels, name = _one_channel(source, name, max_px, "a label map")
     expected = "one channel of whole numbers from 0 (background) to 4294967295"
-    if labels.ndim != 2:
-        fix = "save the label of each pixel as one integer, not as a colour"
-        raise InputError("a label map is in colour", file=name, got=_kind(labels), expected=expected, fix=fix)
-    if labels.dtype.kind not in "buif" or (labels.dtype.kind == "f" and not _whole(labels)):
+    if labels.dtype.kind not in "uif" or (labels.dtype.kind == "f" and not _whole(labels)):
         raise InputError("a label map holds fractions", file=name, got=_kind(labels), expected=expected)
     low, high = labels.min().item(), labels.max().item()
     if low < 0 or high >= 2**32:
@@ -84,20 +101,14 @@ def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -
 def read_mask(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.bool_]:
     """Read the mask of one nucleus as (H, W) bool; every non-zero value is the nucleus.
 
-    0/1, 0/255 and bool are equivalent, also when saved as RGB or RGBA with equal channels.
+    0/1, 0/255 and bool are equivalent, also when saved as RGB or RGBA with equal channels. As in `read_labels`, the
+    values stored count.
 
     Raises:
-        InputError: as `read_rgb`, or the file is a JPEG, in colour, or has more than two values, as a label map has.
+        InputError: as `read_image`, or the compression is lossy, the mask is in colour, has more than two values, or
+            no plausible background.
     """
-    data, name = _bytes(source, name)
-    if is_jpeg(data):
-        raise InputError("the mask of a nucleus is a JPEG, whose values are not exact", file=name, fix=INEXACT)
-    mask = decoded(data, name, max_px, look_up=True)
-    if mask.ndim == 3:
-        gray = mask[:, :, 0]
-        if mask.shape[2] > 2 and (np.any(mask[:, :, 1] != gray) or np.any(mask[:, :, 2] != gray)):
-            raise InputError("the mask of one nucleus is in colour", file=name, expected="two values: 0, and 1 or 255")
-        mask = gray
+    mask, name = _one_channel(source, name, max_px, "the mask of one nucleus")
     nucleus: NDArray[np.bool_] = mask != 0
     value = mask.max() or mask.min()  # 255 stored as int8 is -1
     if np.count_nonzero(mask == value) != (np.count_nonzero(nucleus) if value else mask.size):
@@ -107,9 +118,35 @@ def read_mask(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> 
             file=name,
             got=f"{len(values)} values from {values[0]:g} to {values[-1]:g}",
             expected="two values: 0, and 1 or 255",
-            fix="if it is a label map of all nuclei, store it as masks/NAME beside images/NAME",
+            fix="store a label map of all nuclei as masks/NAME beside images/NAME; where resizing or JPEG has blurred "
+            "the edges, make all values below half the maximum 0",
         )
+    check_background(nucleus, name, "the mask of one nucleus")
     return nucleus
+
+
+def check_background(labels: NDArray[Any], name: str, what: str = "a label map") -> None:
+    """Refuse an annotation (H, W) whose background is not 0.
+
+    One label that covers more than half of the image and more than half of its border is taken for the background: an
+    annotation saved inverted, or with classes counted from 1. The largest nucleus of the 664 real images covers 8 % of
+    its image and 10 % of the border.
+
+    Raises:
+        InputError: no pixel is 0, or one label looks like the background.
+    """
+    expected = "background 0"
+    if labels.all():
+        fix = "give the background the value 0; if there is none, cut the image larger"
+        raise InputError(f"{what} has no background", file=name, got="no pixel is 0", expected=expected, fix=fix)
+    border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    values, counts = np.unique(border, return_counts=True)
+    value, on_border = values[counts.argmax()], counts.max() / border.size
+    covered = np.count_nonzero(labels == value) / labels.size
+    if value and on_border > 0.5 and covered > 0.5:
+        got = f"{int(value)} in {covered:.0%} of the image and {on_border:.0%} of its border"
+        fix = "if it was saved inverted, or the background has another value, save it with background 0"
+        raise InputError(f"{what} has a nucleus like a background", file=name, got=got, expected=expected, fix=fix)
 
 
 def read_scores(path: Path) -> NDArray[np.uint16]:
@@ -118,7 +155,7 @@ def read_scores(path: Path) -> NDArray[np.uint16]:
     Raises:
         InputError: the file is missing, damaged, or not 16-bit gray.
     """
-    scores = decoded(*_bytes(path, ""), MAX_PX, look_up=False)
+    scores = decoded(*_bytes(path, ""), MAX_PX).values
     if scores.ndim != 2 or scores.dtype != np.uint16:
         expected = "one channel of 16 bit"
         raise InputError("a file is not a score map", file=path, got=_kind(scores), expected=expected)
@@ -135,13 +172,19 @@ def write_scores(path: Path, scores: NDArray[np.uint16]) -> None:
     _write_png(path, scores)
 
 
-def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
-    """Write a label map (H, W) as TIFF, uint16, or uint32 where a label is above 65,535; bytes are reproducible."""
+def write_labels(path: Path, labels: NDArray[np.integer], *, software: str | None = None) -> None:
+    """Write a label map (H, W) as TIFF, uint16, or uint32 where a label is above 65,535; bytes are reproducible.
+
+    Args:
+        path: of the file.
+        labels: 0 = background.
+        software: ASCII text of the Software tag; there is no such tag if None.
+    """
     kind = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
     # compressed here: what imagecodecs makes of the same pixels differs between its versions, and so would DVC's hashes
     strip = zlib.compress(labels.astype(np.dtype(kind).newbyteorder("<")).tobytes(), 6)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        # no software tag and no date; one strip, since the maps are small
+        # no date; one strip, since the maps are small
         tifffile.imwrite(
             file,
             iter([strip]),
@@ -151,7 +194,7 @@ def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
             compression="zlib",
             rowsperstrip=len(labels),
             metadata=None,
-            software=False,
+            software=software or False,
             byteorder="<",
         )
 
@@ -169,6 +212,31 @@ def modality(rgb: NDArray[np.uint8]) -> str:
     return "tissue" if spread.mean() > COLOURFUL else "brightfield"
 
 
+def _one_channel(source: Path | bytes, name: str, max_px: int, what: str) -> tuple[NDArray[Any], str]:
+    """The values (H, W) that an annotation stores, and what errors call it.
+
+    Of a palette image these are the indices; but a palette of fewer than 256 entries, all gray, is how programs that
+    make files smaller store gray values (a look-up table for display has 256), so these are looked up.
+    """
+    data, name = _bytes(source, name)
+    pixels = decoded(data, name, max_px)
+    if pixels.lossy:
+        problem = f"{what} is compressed as JPEG, which changes values"
+        raise InputError(problem, file=name, fix="save it as PNG or TIFF, from the original and not from the JPEG")
+    values, palette = pixels.values, pixels.palette
+    if palette is not None and len(palette) < 256 and (palette == palette[:, :1]).all():
+        values = palette[:, 0][values]
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        fix = "give pixels without a value the background's, 0"
+        raise InputError(f"{what} holds NaN or infinity", file=name, got=_kind(values), expected="numbers", fix=fix)
+    if values.ndim == 3:
+        if (values != values[:, :, :1]).any():
+            fix = "save one integer for each pixel, not a colour"
+            raise InputError(f"{what} is in colour", file=name, got=_kind(values), expected="one channel", fix=fix)
+        values = values[:, :, 0]
+    return values, name
+
+
 def _bytes(source: Path | bytes, name: str) -> tuple[bytes, str]:
     if isinstance(source, bytes):
         return source, name or "an image"
@@ -176,6 +244,8 @@ def _bytes(source: Path | bytes, name: str) -> tuple[bytes, str]:
         return source.read_bytes(), name or str(source)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise InputError("an image file is missing", file=name or source) from None
+    except PermissionError:
+        raise InputError("an image file may not be read", file=name or source, fix="check its permissions") from None
 
 
 def _write_png(path: Path, pixels: NDArray[Any]) -> None:
@@ -188,25 +258,8 @@ def _write_png(path: Path, pixels: NDArray[Any]) -> None:
         temporary.write_bytes(encoded.tobytes())
 
 
-def _rescaled(image: NDArray[Any], name: str) -> NDArray[np.uint8]:
-    if image.dtype.kind not in "uif":
-        raise InputError("an image holds values that are no brightness", file=name, got=_kind(image))
-    values = image.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise InputError("an image holds values that are not finite", file=name, got=_kind(image))
-    with np.errstate(over="ignore", invalid="ignore"):
-        low, high = np.percentile(values, PERCENTILES)
-        if high <= low:  # a few bright pixels on a constant background, or a constant image
-            low, high = values.min(), values.max()
-        scale = 255 / (high - low) if high > low else 0.0
-        if not np.isfinite([values.max() - values.min(), scale]).all():
-            raise InputError("an image holds values too large or too small for arithmetic", file=name, got=_kind(image))
-    eight_bit: NDArray[np.uint8] = np.rint(np.clip((values - low) * scale, 0, 255)).astype(np.uint8)
-    return eight_bit
-
-
 def _whole(values: NDArray[Any]) -> bool:
-    return bool(np.isfinite(values).all() and (values == np.floor(values)).all())
+    return bool((values == np.floor(values)).all())
 
 
 def _kind(array: NDArray[Any]) -> str:
