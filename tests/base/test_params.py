@@ -108,6 +108,7 @@ def test_a_renamed_parameter_says_its_new_name(old: str, new: str, tmp_path: Pat
         (("train", "normalise_low"), 99.9, "train.normalise_low"),
         (("train", "tile_overlap_px"), 600, "train.tile_overlap_px"),
         (("train", "crop_px"), 100, "multiple of 32"),
+        (("train", "devices"), 0, "train.devices: got 0, it should be auto or a whole number"),
         (("evaluate", "parts"), ["val", "val"], "name each part once"),
         (("evaluate", "parts"), [], "at least 1 item"),
         (("evaluate", "parts"), ["train"], "'val' or 'test'"),
