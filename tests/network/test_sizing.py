@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from made_up import SETTINGS
+from nuclei.network.segmenter import Segmenter, make_net, segment_cell_image
 from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM, Scale, diameter, zoom_to, zoomed_image, zoomed_labels
 
 
@@ -58,6 +61,16 @@ def test_the_zoom_brings_nuclei_to_the_target_within_its_limits(target: float, s
 )
 def test_nuclei_that_can_not_be_rescaled_to_the_trained_diameter_give_a_warning(size: float, said: str) -> None:
     assert re.search(f"nuclei of {size} px are outside what the model was trained for.*{said}", Scale(size, 25).warning)
+
+
+def test_segmenting_warns_of_nuclei_that_can_not_be_rescaled_and_of_no_others(recwarn: pytest.WarningsRecorder) -> None:
+    settings = dataclasses.replace(SETTINGS, encoder_name="resnet18", diameter_px=25.0)
+    segmenter = Segmenter(make_net("Unet", "resnet18", "distance"), settings)
+    image = np.zeros((64, 64, 3), np.uint8)
+    segment_cell_image(image, segmenter, diameter_px=30)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="nuclei of 60 px"):
+        segment_cell_image(image, segmenter, diameter_px=60)
 
 
 @pytest.mark.parametrize("scale", [Scale(41, 25), Scale(10, 25), Scale(None, 25), Scale(60, None)])

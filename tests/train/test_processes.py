@@ -25,7 +25,7 @@ from nuclei.train.processes import make_fabric
 from nuclei.train.training import Training
 from train import first_settings
 
-SMALL = {"encoder_name": "tu-tf_mobilenetv3_small_minimal_100", "crops_per_image": 3}
+SMALL = {"encoder_name": "tu-tf_mobilenetv3_small_minimal_100", "crops_per_image": 6, "batch_size": 8}
 IMAGES = {"train": 4, "val": 3}
 # Trains; the second process does what FAIL says in its third batch of the second epoch.
 SCRIPT = f"""
@@ -36,7 +36,7 @@ from nuclei.base.errors import InputError, run
 from nuclei.train.crops import Crops
 made = Crops.__getitem__
 def fail(crops, index):
-    if os.environ.get("LOCAL_RANK") == "1" and index >= crops.per_epoch + 8:
+    if os.environ.get("LOCAL_RANK") == "1" and index >= crops.per_epoch + 16:
         if os.environ.get("FAIL") == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
         if os.environ.get("FAIL") == "error":
@@ -114,7 +114,7 @@ def test_two_processes_learn_nearly_what_one_learns(trained_by_two: Path, tmp_pa
         batches = training.batches(first=epoch)
         losses.append(sum(training.step(next(batches), epoch) for _ in range(3)) / 3)
     history = pd.read_csv(trained_by_two / "reports/history.csv")
-    assert history["train_loss"].tolist() == pytest.approx(losses, rel=0.05)
+    assert history["train_loss"].tolist() == pytest.approx(losses, rel=0.1)
 
 
 def test_a_process_that_fails_ends_all_with_one_error_and_the_next_run_resumes_with_the_same_bits(

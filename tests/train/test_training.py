@@ -24,7 +24,7 @@ from nuclei.images.records import Record, image_path, label_path, read_part
 from nuclei.network.segmenter import Segmenter, make_net
 from nuclei.network.sizing import diameter
 from nuclei.scores.metrics import pixel_counts
-from nuclei.train import checkpoint
+from nuclei.train import checkpoint, provenance
 from nuclei.train.checkpoint import KEPT, Checkpoint, key
 from nuclei.train.crops import Crops
 from nuclei.train.losses import DiceBCELoss, instance_loss
@@ -146,6 +146,16 @@ def test_changed_code_never_resumes_from_a_stale_checkpoint(tmp_path: Path, monk
         keys.append(checkpoint.key("the same parameters", []))
     assert len(set(keys[:4])) == 4
     assert keys[4] == keys[3]  # the code of others is pinned
+
+
+def test_another_version_of_a_package_never_resumes_from_a_stale_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("albumentations", "numpy", "opencv-python-headless", "segmentation-models-pytorch", "timm", "torch")
+    keys = [key("the same parameters", [])]
+    for name in names:
+        monkeypatch.setattr(checkpoint, "versions", lambda name=name: {**provenance.versions(), name: "0.0.1"})
+        keys.append(key("the same parameters", []))
+    assert len(set(keys)) == 1 + len(names)
+    assert provenance.versions().keys() >= set(names)
 
 
 def test_the_checkpoints_of_the_last_few_trainings_are_kept(tmp_path: Path) -> None:

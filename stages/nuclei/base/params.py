@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer, ComposerError
@@ -37,7 +37,16 @@ def _each_once(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def _number_or_auto(value: object) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError("should be auto or a whole number greater than or equal to 1")
+
+
 Count = Annotated[int, Field(ge=1)]
+Devices = Annotated[int | Literal["auto"], PlainValidator(_number_or_auto)]  # a union would report each kind
 Probability = Annotated[float, Field(ge=0, le=1)]
 Percentile = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(gt=0)]
@@ -120,7 +129,7 @@ class Train:
     search_saddle_ratio: Thresholds
     search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     device: Device
-    devices: Literal["auto"] | Count
+    devices: Devices
     nodes: Count
     precision: Precision
 
