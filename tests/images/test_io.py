@@ -200,11 +200,12 @@ def test_axes_of_length_one_and_reduced_copies_are_ignored() -> None:
     for options in ({}, {"imagej": True}, {"ome": True}, {"metadata": None}):
         np.testing.assert_array_equal(read_rgb(tiff(GRAY[None, None], **options)), three(GRAY))
     np.testing.assert_array_equal(read_rgb(tiff(GRAY[..., None], photometric="minisblack")), three(GRAY))
-    file = io.BytesIO()
-    with tifffile.TiffWriter(file) as writer:
-        writer.write(GRAY)
-        writer.write(GRAY[::2, ::2], subfiletype=1)
-    np.testing.assert_array_equal(read_rgb(file.getvalue()), three(GRAY))
+    for thumbnail, first in itertools.product((GRAY[::2, ::2], GRAY[:2], RGB[:3, :2]), (True, False)):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as writer:
+            for reduced in (first, not first):
+                writer.write(thumbnail if reduced else GRAY, subfiletype=int(reduced), metadata=None)
+        np.testing.assert_array_equal(read_rgb(file.getvalue()), three(GRAY))
 
 
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib", "zstd"])
