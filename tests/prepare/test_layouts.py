@@ -68,6 +68,7 @@ def test_folders_may_have_other_names_of_the_same_meaning(images: str, masks: st
         ("images/day1/a.png", "masks/day1/a.png"),
         ("day1/images/a.png", "day1/masks/a.png"),
         ("a.png", "masks/a.png"),
+        ("a/a.png", "a/a_masks.png"),
     ],
 )
 def test_the_names_that_other_programs_give_are_known(image: str, labels: str) -> None:

@@ -177,6 +177,15 @@ def test_how_the_files_were_read_and_which_were_ignored_is_printed(
     assert "files ignored: 1, such as imagesTr/notes.xml" in said
 
 
+def test_pixels_without_a_value_are_a_defect(tmp_path: Path) -> None:
+    pixels = image().astype(np.float32)
+    pixels[0, :3] = np.nan
+    folder = run(tmp_path, {"images/a.tif": tif(pixels), "masks/a.png": png(NUCLEUS)})
+    assert [(row["defect"], row["pixels"]) for row in table(folder / "annotations.csv")] == [
+        ("pixels without a value", "3")
+    ]
+
+
 def test_an_image_without_nuclei_is_marked_by_an_empty_mask(tmp_path: Path) -> None:
     empty = np.zeros_like(NUCLEUS)
     folder = run(
