@@ -113,13 +113,15 @@ def segment_file(
     `diameter_px` is that of the nuclei; it is measured if None.
     """
     read = read_image(image.path)
-    labels = segmenter.segment(read.rgb, diameter_px)
+    scale = segmenter.scale(read.rgb, diameter_px)
+    labels = segmenter.label(segmenter.predict(read.rgb, scale))
     label_path, overlay_path = image.results(out)
     write_marked_labels(label_path, labels)
     write_marked_rgb(overlay_path, overlay(read.rgb, labels))
     values = channels_of(read.stored)
-    missing = f"{image.name}: {read.missing_px} pixels without a finite value were taken as black"
-    return measure(labels, values), summarise(labels, values.shape[2]), [missing] if read.missing_px else []
+    missing = f"{read.missing_px} pixels without a finite value were taken as black" if read.missing_px else None
+    warnings = [f"{image.name}: {text}" for text in (missing, scale.warning) if text]
+    return measure(labels, values), summarise(labels, values.shape[2], scale.zoom), warnings
 
 
 if __name__ == "__main__":

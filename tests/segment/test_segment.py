@@ -19,6 +19,7 @@ from nuclei.base import errors
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
 from nuclei.network.segmenter import Segmenter
+from nuclei.network.sizing import Scale
 
 
 class Threshold:
@@ -26,8 +27,14 @@ class Threshold:
 
     settings = SimpleNamespace(diameter_px=25.0)
 
-    def segment(self, rgb: np.ndarray, diameter_px: float | None = None) -> np.ndarray:
-        return label(rgb.max(axis=2) > 127).astype(np.uint16)
+    def scale(self, rgb: np.ndarray, diameter_px: float | None = None) -> Scale:
+        return Scale(diameter_px, self.settings.diameter_px)
+
+    def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
+        return rgb.max(axis=2, keepdims=True) > 127
+
+    def label(self, maps: np.ndarray) -> np.ndarray:
+        return label(maps[..., 0]).astype(np.uint16)
 
 
 @pytest.fixture
@@ -86,7 +93,7 @@ def test_the_table_of_images_has_those_without_nuclei_too_and_is_merged_like_the
     empty, full = table(here / "out", "images.csv")
     assert empty == {
         "image": "empty.png", "height_px": "40", "width_px": "33", "channels": "1", "nuclei": "0", "foreground": "0",
-        "diameter_px": "",
+        "diameter_px": "", "zoom": "1",
     }  # fmt: skip
     labels = read_labels(here / "out/image 0_labels.tif")
     assert (full["nuclei"], full["channels"]) == (str(labels.max()), "1")
@@ -218,6 +225,16 @@ def test_pixels_without_a_finite_value_are_reported_and_not_measured(
     assert "warning: nan.tif: 300 pixels without a finite value were taken as black" in capsys.readouterr().out
     assert {row["intensity_mean_ch1"] for row in table(here / "out")} == {"0.5"}
     assert {row["background_median_ch1"] for row in table(here / "out")} == {"0.125"}
+
+
+def test_a_diameter_outside_the_range_of_the_model_is_a_warning_for_each_image(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "mine", "-o", "out", "--diameter", "100")
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert [line.split(": ")[1] for line in said] == ["image 0.png", "image 1.png"]
+    assert "nuclei of 100 px are outside what the model was trained for" in said[0]
+    assert {row["zoom"] for row in table(here / "out", "images.csv")} == {"0.6"}
 
 
 def test_an_image_that_is_shown_turned_is_measured_as_its_label_map_lies(

@@ -23,7 +23,7 @@ SHAPE = (
 INTENSITY = (
     "intensity_mean", "intensity_std", "intensity_min", "intensity_max", "intensity_sum", "background_median",
 )  # fmt: skip
-IMAGE = ("height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px")
+IMAGE = ("height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px", "zoom")
 PROPERTIES = (
     "label", "centroid", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation",
     "eccentricity", "solidity", "bbox",
@@ -41,20 +41,21 @@ def channels_of(stored: NDArray[Any]) -> NDArray[Any]:
     return values[..., :1] if (values == values[..., :1]).all() else values
 
 
-def summarise(labels: NDArray[np.integer], channels: int) -> dict[str, Column]:
+def summarise(labels: NDArray[np.integer], channels: int, zoom: float) -> dict[str, Column]:
     """The measurements of a whole image, the columns `IMAGE` with one entry each.
 
     height_px, width_px, channels: the image's size, and how many channels were measured.
     nuclei: their number.
     foreground: fraction of the pixels that belong to a nucleus.
     diameter_px: the area-weighted median diameter of the nuclei; NaN if there are none.
+    zoom: the factor by which the image was rescaled for the network.
 
     Args:
         labels: (H, W), 0 = background, 1..n the nuclei.
-        channels: of the image.
+        channels, zoom: as above.
     """
     typical = diameter(labels)
-    entries = (*labels.shape, channels, labels.max(), (labels > 0).mean(), np.nan if typical is None else typical)
+    entries = (*labels.shape, channels, labels.max(), (labels > 0).mean(), np.nan if typical is None else typical, zoom)
     return {name: np.array([entry]) for name, entry in zip(IMAGE, entries, strict=True)}
 
 
