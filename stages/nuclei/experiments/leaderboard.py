@@ -73,8 +73,8 @@ def rank(
     """Compare each experiment with the baseline on the images of one part, and sort all by the metric.
 
     Raises:
-        InputError: there are no experiments; the metric is unknown; an experiment was not scored on the same images;
-            or no table names the groups of the images.
+        InputError: there are no experiments; the metric is unknown, or undefined in one of them; an experiment was not
+            scored on the same images; or no table names the groups of the images.
     """
     if not experiments:
         raise InputError(
@@ -85,6 +85,9 @@ def rank(
     if metric not in known:
         (near,) = difflib.get_close_matches(metric, known, n=1, cutoff=0)
         raise InputError("there is no such metric to rank by", got=metric, expected=f"perhaps {near}")
+    for run in (baseline, *experiments):
+        if run.metrics.get(part, {}).get(metric) is None:
+            raise InputError(f"{run.name} has no {metric} on {part}", fix="rank by a metric that all of them have")
     grouped = [found.groups for found in pairs if found.groups is not None]
     if not grouped:
         fix = "run `dvc repro` on the baseline: its groups hold for all experiments on the same images"
