@@ -222,7 +222,7 @@ def _with_ids(found: dict[str, list[Sample]], archive: Path) -> list[Sample]:
             got = f"{other.image} and {sample.image}"
             fix = "rename one of them"
             folders_of = sorted({str(PurePosixPath(each.image).parent) for each in (other, sample)})
-            if len(folders_of) > 1:
+            if len(folders_of) > 1 and not (sample.annotated and other.annotated):
                 fix = f"are those in {folders_of[0]}/ or {folders_of[1]}/ masks? Name that folder masks/"
             raise InputError("two images have the same name", file=archive, got=got, fix=fix)
     return sorted(known.values(), key=lambda sample: sample.id)
