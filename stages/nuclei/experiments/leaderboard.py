@@ -133,8 +133,9 @@ def _differences(pairs: Sequence[Pair], metric: str, groups: NDArray[np.int64]) 
     if len(np.unique(groups)) < FEWEST_GROUPS:
         return [{"difference": rounded(value), "low": None, "high": None, "p": None} for value in differences]
     values = resampled(statistics, groups, resamples=RESAMPLES, seed=SEED)
-    count = [effective_groups(np.bincount(groups[_counted(rows, metric)])) for rows, _ in common]
-    found = simultaneous(differences, np.stack(list(values.values()), axis=1), np.array(count))
+    sizes = [np.bincount(groups[_counted(rows, metric)]) for rows, _ in common]
+    enough = [effective_groups(of) if np.count_nonzero(of) >= FEWEST_GROUPS else 0.0 for of in sizes]
+    found = simultaneous(differences, np.stack(list(values.values()), axis=1), np.array(enough))
     columns = {"difference": differences, "low": found.low, "high": found.high, "p": found.p}
     return [{name: rounded(of[place]) for name, of in columns.items()} for place in range(len(pairs))]
 
@@ -214,11 +215,14 @@ def draw(board: Leaderboard) -> Drawing:
     """The differences from the baseline with their intervals, in the order of the table.
 
     Raises:
-        InputError: there are no intervals, because all images are of one group.
+        InputError: there are no intervals, because there are fewer than FEWEST_GROUPS groups.
     """
     rows = [row for row in board.rows if row["verdict"] != BASELINE]
     if any(row["low"] == "" for row in rows):
-        got, fix = f"{rows[0]['images']} images, {rows[0]['groups']} groups", "rank by a part of several groups"
+        got, fix = (
+            f"{rows[0]['images']} images, {rows[0]['groups']} groups",
+            f"rank on a part of at least {FEWEST_GROUPS} groups",
+        )
         raise InputError("there are no intervals to draw", got=got, fix=fix)
     differences = [(row["difference"], row["low"], row["high"]) for row in rows]
     names = [str(row["experiment"]) for row in rows]
