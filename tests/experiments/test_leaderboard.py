@@ -124,6 +124,9 @@ def test_what_can_not_be_ranked_is_an_error(repository: Path) -> None:
         leaderboard.rank(baseline, [], part="val", metric="map")
     with pytest.raises(InputError, match=r"(?s)no such metric.*perhaps map"):
         leaderboard.rank(baseline, [good], part="val", metric="mapp")
+    undefined = dataclasses.replace(good, metrics={"val": {**good.metrics["val"], "aji": None}})
+    with pytest.raises(InputError, match="has no aji on val"):
+        leaderboard.rank(baseline, [undefined], part="val", metric="aji")
     with pytest.raises(InputError, match="not scored on the same test images"):
         leaderboard.rank(baseline, [good], part="test", metric="map")
     without = [dataclasses.replace(of, groups={}) for of in (baseline, good)]

@@ -100,12 +100,12 @@ def draw(rows: Sequence[Row]) -> Drawing:
     """The differences of `tabulate` with their intervals, one line per experiment, the largest loss of mAP first.
 
     Raises:
-        InputError: a difference has no interval, because the images with a score are of one group.
+        InputError: a difference has no interval, because the images with a score are of fewer than five groups.
     """
     recipe, *others = rows
     for row in others:
         if any(row[f"{metric}_{what}"] == "" for metric in JUDGED for what in ("difference", "low", "high")):
-            got, fix = f"{row['images']} images, {row['groups']} groups", "compare on a part of several groups"
+            got, fix = f"{row['images']} images, {row['groups']} groups", "compare on a part of at least five groups"
             raise InputError(f"{row['change']} has no interval to draw", got=got, fix=fix)
     others = sorted(others, key=lambda row: row["map_difference"])
     panels, texts = [], []

@@ -73,8 +73,8 @@ def rank(
     """Compare each experiment with the baseline on the images of one part, and sort all by the metric.
 
     Raises:
-        InputError: there are no experiments; the metric is unknown; an experiment was not scored on the same images;
-            or no table names the groups of the images.
+        InputError: there are no experiments; the metric is unknown, or undefined in one of them; an experiment was not
+            scored on the same images; or no table names the groups of the images.
     """
     if not experiments:
         raise InputError(
@@ -85,6 +85,9 @@ def rank(
     if metric not in known:
         (near,) = difflib.get_close_matches(metric, known, n=1, cutoff=0)
         raise InputError("there is no such metric to rank by", got=metric, expected=f"perhaps {near}")
+    for run in (baseline, *experiments):
+        if run.metrics.get(part, {}).get(metric) is None:
+            raise InputError(f"{run.name} has no {metric} on {part}", fix="rank by a metric that all of them have")
     grouped = [found.groups for found in pairs if found.groups is not None]
     if not grouped:
         fix = "run `dvc repro` on the baseline: its groups hold for all experiments on the same images"
@@ -130,8 +133,9 @@ def _differences(pairs: Sequence[Pair], metric: str, groups: NDArray[np.int64]) 
     if len(np.unique(groups)) < FEWEST_GROUPS:
         return [{"difference": rounded(value), "low": None, "high": None, "p": None} for value in differences]
     values = resampled(statistics, groups, resamples=RESAMPLES, seed=SEED)
-    count = [effective_groups(np.bincount(groups[_counted(rows, metric)])) for rows, _ in common]
-    found = simultaneous(differences, np.stack(list(values.values()), axis=1), np.array(count))
+    sizes = [np.bincount(groups[_counted(rows, metric)]) for rows, _ in common]
+    enough = [effective_groups(of) if np.count_nonzero(of) >= FEWEST_GROUPS else 0.0 for of in sizes]
+    found = simultaneous(differences, np.stack(list(values.values()), axis=1), np.array(enough))
     columns = {"difference": differences, "low": found.low, "high": found.high, "p": found.p}
     return [{name: rounded(of[place]) for name, of in columns.items()} for place in range(len(pairs))]
 
@@ -211,11 +215,14 @@ def draw(board: Leaderboard) -> Drawing:
     """The differences from the baseline with their intervals, in the order of the table.
 
     Raises:
-        InputError: there are no intervals, because all images are of one group.
+        InputError: there are no intervals, because there are fewer than FEWEST_GROUPS groups.
     """
     rows = [row for row in board.rows if row["verdict"] != BASELINE]
     if any(row["low"] == "" for row in rows):
-        got, fix = f"{rows[0]['images']} images, {rows[0]['groups']} groups", "rank by a part of several groups"
+        got, fix = (
+            f"{rows[0]['images']} images, {rows[0]['groups']} groups",
+            f"rank on a part of at least {FEWEST_GROUPS} groups",
+        )
         raise InputError("there are no intervals to draw", got=got, fix=fix)
     differences = [(row["difference"], row["low"], row["high"]) for row in rows]
     names = [str(row["experiment"]) for row in rows]

@@ -45,10 +45,11 @@ def simultaneous(differences: Numbers, resampled: Numbers, groups: Numbers) -> S
     Args:
         differences: (k,), on the images themselves.
         resampled: (r, k), on r resamples of the groups of images, the same resamples for all; NaN where undefined.
-        groups: (k,), the effective number of groups behind each difference (bootstrap.effective_groups).
+        groups: (k,), the effective number of groups behind each difference (bootstrap.effective_groups); 0 where there
+            are too few for an interval.
 
     Returns:
-        The intervals. There is none for a difference with a single group. One that no resample changes, like that of
+        The intervals. There is none for a difference with one group or none. One that no resample changes, like that of
         two equal runs, has an interval of width 0 and does not count among the k.
     """
     low, high, p = (np.full(len(differences), np.nan) for _ in range(3))
