@@ -102,9 +102,11 @@ def summary(rows: list[Row], defects: list[Row]) -> str:
 def layout(found: list[Sample], others: list[str]) -> str:
     """How the files were read: an example of each kind of annotation, and the files that were ignored."""
     maps = [sample for sample in found if sample.labels]
-    masks = [sample for sample in found if sample.masks]
-    lines = [f"  {len(each)} with a label map, such as {each[0].labels} for {each[0].image}" for each in [maps] if each]
-    lines += [f"  {len(each)} with masks, such as {each[0].masks[0]} for {each[0].image}" for each in [masks] if each]
+    lines = []
+    if maps:
+        lines.append(f"  {len(maps)} with a label map, such as {maps[0].labels} for {maps[0].image}")
+    if len(maps) < len(found):
+        lines.append(f"  {len(found) - len(maps)} with one mask for each nucleus")
     if others:
         lines.append(f"  files ignored: {len(others)}, such as {others[0]}")
     return "\n".join(lines)

@@ -29,6 +29,7 @@ OUTPUTS = (
     "data/model",
     "data/predictions",
     "data/submission",
+    "data/export",
     "data/.download",
     "reports",
 )

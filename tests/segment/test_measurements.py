@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops
 
 from conftest import ROOT
-from nuclei.segment.measurements import INTENSITY, channels_of, columns, measure
+from nuclei.segment.measurements import IMAGE, INTENSITY, channels_of, columns, measure
 
 LABELS = hnp.arrays(np.uint16, (9, 11), elements=st.sampled_from([0, 1, 2, 3, 70]))
 
@@ -143,7 +143,8 @@ def test_equal_channels_are_one_and_different_ones_stay() -> None:
     np.testing.assert_array_equal(channels_of(colour), colour)
 
 
-def test_the_documentation_lists_the_columns_in_their_order() -> None:
-    page = (ROOT / "docs/segment.md").read_text().split("## The columns")[1].split("\n## ")[0]
+@pytest.mark.parametrize(("table", "expected"), [("nuclei.csv", columns(1)), ("images.csv", list(IMAGE))])
+def test_the_documentation_lists_the_columns_in_their_order(table: str, expected: list[str]) -> None:
+    page = (ROOT / "docs/segment.md").read_text().split(f"## The columns of `{table}`")[1].split("\n## ")[0]
     first_cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
-    assert re.findall(r"`(\w+)`", "".join(first_cells)) == ["image", *columns(1)]
+    assert re.findall(r"`(\w+)`", "".join(first_cells)) == ["image", *expected]

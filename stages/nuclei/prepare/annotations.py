@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage import measure
 from skimage.segmentation import relabel_sequential
 
 from nuclei.base.errors import InputError
@@ -144,17 +144,17 @@ def _annotation(labels: NDArray[np.unsignedinteger], defects: list[Defect]) -> A
     """Number the labels consecutively, and add the defects of the label map as a whole."""
     consecutive = relabel_sequential(labels)[0]
     kept = np.asarray(consecutive.astype(np.uint16 if consecutive.max(initial=0) < 2**16 else np.uint32))
-    divided = components = pixels = 0
-    for label, box in enumerate(ndimage.find_objects(kept), start=1):
-        nucleus = (kept[box] == label).view(np.uint8)
-        count, _, stats, _ = cv2.connectedComponentsWithStats(nucleus, connectivity=8)
-        components += count - 1  # OpenCV counts the background too
-        if count > 2:
-            areas = stats[1:, cv2.CC_STAT_AREA]
-            divided, pixels = divided + 1, pixels + int(areas.sum() - areas.max())
+    nuclei, components = int(kept.max(initial=0)), measure.label(kept, background=0, connectivity=2)
+    areas = np.bincount(components.ravel())[1:]
+    label_of = np.zeros(len(areas) + 1, np.int64)
+    label_of[components.ravel()] = kept.ravel()
+    largest = np.zeros(nuclei + 1, np.int64)
+    np.maximum.at(largest, label_of[1:], areas)
+    divided = int(np.count_nonzero(np.bincount(label_of[1:], minlength=1) > 1))
     if divided:  # the pixels are those outside the largest component of each
+        pixels = int(areas.sum() - largest.sum())
         defects = [*defects, Defect("divided nuclei", divided, pixels, "kept as one nucleus each")]
     background = int(np.count_nonzero(kept == 0))
     if background < LEAST_BACKGROUND * kept.size:
         defects = [*defects, Defect("little background", 1, background, "kept")]
-    return Annotation(kept, defects, Structure(int(kept.max(initial=0)), divided, components))
+    return Annotation(kept, defects, Structure(nuclei, divided, len(areas)))

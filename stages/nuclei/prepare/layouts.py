@@ -25,7 +25,8 @@ from nuclei.images.records import is_name
 IMAGES, MASKS = "images", "masks"
 FOLDERS = {  # name in lower case: what the folder holds
     **dict.fromkeys(("images", "image", "imgs", "img", "imagestr"), IMAGES),
-    **dict.fromkeys(("masks", "mask", "labels", "label", "labelstr", "gt", "ground_truth", "cp_masks"), MASKS),
+    **dict.fromkeys(("masks", "mask", "labels", "label", "labelstr", "cp_masks"), MASKS),
+    **dict.fromkeys(("gt", "groundtruth", "ground_truth", "annotations"), MASKS),
 }
 MASK_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")  # a longer one before those that it ends in
 IMAGE_ENDINGS = ("_img", "_image", "_0000")  # Cellpose's, and nnU-Net's for the first channel: absent from mask names
@@ -221,7 +222,7 @@ def _with_ids(found: dict[str, list[Sample]], archive: Path) -> list[Sample]:
             got = f"{other.image} and {sample.image}"
             fix = "rename one of them"
             folders_of = sorted({str(PurePosixPath(each.image).parent) for each in (other, sample)})
-            if len(folders_of) > 1:
+            if len(folders_of) > 1 and not (sample.annotated and other.annotated):
                 fix = f"are those in {folders_of[0]}/ or {folders_of[1]}/ masks? Name that folder masks/"
             raise InputError("two images have the same name", file=archive, got=got, fix=fix)
     return sorted(known.values(), key=lambda sample: sample.id)

@@ -109,7 +109,7 @@ def render(
         headline=_headline(reports),
         metrics=_metrics(reports),
         totals=[_total(part, reports.table("per_image", part)) for part in reports.parts()],
-        groups=_groups(reports.table("by_stratum")),
+        groupings=_groupings(reports.table("by_stratum")),
         classes=reports.table("classification_report").to_dict("records"),
         figures=list(zip(light, dark, strict=True)),
         gallery=gallery,
@@ -210,15 +210,15 @@ def _total(part: str, table: Table) -> dict[str, Any]:
     }
 
 
-def _groups(table: Table) -> list[dict[str, Any]]:
+def _groupings(table: Table) -> list[dict[str, Any]]:
     """The tables of by_stratum.csv, each without the score columns that are empty in it."""
-    groups = []
+    groupings = []
     for name, rows in table.groupby("grouping", sort=False):
         scores = {column: title for column, title in STRATUM_SCORES.items() if rows[column].notna().any()}
         title = GROUPINGS.get(str(name), str(name))
         undefined = bool((rows["map_undefined"] > 0).any())
-        groups.append({"title": title, "scores": scores, "undefined": undefined, "rows": rows.to_dict("records")})
-    return groups
+        groupings.append({"title": title, "scores": scores, "undefined": undefined, "rows": rows.to_dict("records")})
+    return groupings
 
 
 def _split(facts: Facts) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Measurements of each nucleus: its shape, in pixels, and its intensities, in the values that the image file stores."""
+"""Measurements of each nucleus and of the whole image.
+
+Shapes are measured in pixels, intensities in the values that the image file stores.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, spatial
 from skimage.measure import regionprops_table
 
+from nuclei.network.sizing import diameter
+
 Column = NDArray[Any]  # (n,), an entry for each nucleus
 
 SHAPE = (
@@ -18,6 +23,7 @@ SHAPE = (
 INTENSITY = (
     "intensity_mean", "intensity_std", "intensity_min", "intensity_max", "intensity_sum", "background_median",
 )  # fmt: skip
+IMAGE = ("height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px")
 PROPERTIES = (
     "label", "centroid", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation",
     "eccentricity", "solidity", "bbox",
@@ -33,6 +39,23 @@ def channels_of(stored: NDArray[Any]) -> NDArray[Any]:
     """(H, W, C) from (H, W) or (H, W, C), with C = 1 if all channels are equal, as of a gray image saved as RGB."""
     values = stored.reshape(*stored.shape[:2], -1)
     return values[..., :1] if (values == values[..., :1]).all() else values
+
+
+def summarise(labels: NDArray[np.integer], channels: int) -> dict[str, Column]:
+    """The measurements of a whole image, the columns `IMAGE` with one entry each.
+
+    height_px, width_px, channels: the image's size, and how many channels were measured.
+    nuclei: their number.
+    foreground: fraction of the pixels that belong to a nucleus.
+    diameter_px: the area-weighted median diameter of the nuclei; NaN if there are none.
+
+    Args:
+        labels: (H, W), 0 = background, 1..n the nuclei.
+        channels: of the image.
+    """
+    typical = diameter(labels)
+    entries = (*labels.shape, channels, labels.max(), (labels > 0).mean(), np.nan if typical is None else typical)
+    return {name: np.array([entry]) for name, entry in zip(IMAGE, entries, strict=True)}
 
 
 def measure(labels: NDArray[np.integer], values: NDArray[Any]) -> dict[str, Column]:

@@ -1,0 +1,126 @@
+"""The network as an ONNX graph, which ONNX Runtime, OpenVINO and programs without Python run."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from nuclei.base import files
+from nuclei.base.errors import InputError
+from nuclei.network.inference import STRIDE
+from nuclei.network.model import NucleusNet
+from nuclei.network.segmenter import Segmenter, Settings
+
+OPSET = 18  # the oldest that torch's exporter writes without converting, so that old programs can read it
+INPUT, FOREGROUND = "image", "probability"
+SETTINGS = "nuclei"  # the key of the model's settings, as JSON, in the file's metadata
+TOLERANCE = 1e-4  # between the graph's outputs and torch's, both in float32
+
+
+class Outputs(nn.Module):
+    """The network's prediction with one output for each map."""
+
+    def __init__(self, net: NucleusNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) to tensors of (B, 1, H, W)."""
+        return self.net.predict(image).split(1, dim=1)
+
+
+def write(segmenter: Segmenter, path: Path) -> float:
+    """Write a model's network as one ONNX file that holds its weights, and the model's settings as metadata.
+
+    The graph takes `image`, (B, 3, H, W) float32, normalised as `nuclei.network.normalisation` does, with any H and W
+    that are multiples of 32, and gives `probability` and, with a second head, its map under the name of its target:
+    each (B, 1, H, W) float32 in [0, 1].
+
+    Returns:
+        The largest difference between an output of the graph in ONNX Runtime and torch's, on noise.
+
+    Raises:
+        InputError: as `export`.
+    """
+    metadata = {SETTINGS: json.dumps(asdict(segmenter.settings))}
+    return export(Outputs(segmenter.net), output_names(segmenter.settings), path, metadata)
+
+
+def output_names(settings: Settings) -> list[str]:
+    """The graph's outputs in their order: `probability`, then what the second head predicts, as `distance`."""
+    return [FOREGROUND, *([] if settings.instance_target == "none" else [settings.instance_target])]
+
+
+def export(net: nn.Module, names: Sequence[str], path: Path, metadata: Mapping[str, str] | None = None) -> float:
+    """Write a module as an ONNX file, and compare it with the module before the file takes its name.
+
+    The file's bytes depend on the weights, the metadata and the versions of torch and ONNX alone.
+
+    Args:
+        net: takes (B, 3, H, W) and returns a tuple of tensors of (B, 1, H, W); it comes back on the CPU.
+        names: of the outputs.
+        path: of the file.
+        metadata: written into the file.
+
+    Returns:
+        The largest difference between an output of the graph in ONNX Runtime and torch's, on noise.
+
+    Raises:
+        InputError: the graph computes something else than the module.
+    """
+    net = net.eval().to("cpu").to(memory_format=torch.contiguous_format)
+    height, width = (STRIDE * torch.export.Dim(name, min=1) for name in ("rows", "cols"))
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # deprecations inside torch, in the exporter that torch recommends
+        program = torch.onnx.export(
+            net,
+            (torch.zeros(2, 3, 2 * STRIDE, 3 * STRIDE),),
+            input_names=[INPUT],
+            output_names=names,
+            opset_version=OPSET,
+            dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1), 2: height, 3: width}},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    for part in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.value_info, model.graph]:
+        del part.metadata_props[:]  # names of this code's modules, of no use to who runs the graph
+    onnx.helper.set_model_props(model, dict(metadata or {}))
+    onnx.checker.check_model(model, full_check=True)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+        difference = _difference(net, names, temporary)
+        if difference > TOLERANCE:
+            raise InputError(
+                "the exported graph does not compute what the network does",
+                file=path,
+                got=f"a difference of {difference:.2g}",
+                expected=f"at most {TOLERANCE:g}",
+                fix="export a network of another train.arch or train.encoder_name",
+            )
+    return difference
+
+
+def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """Open a graph in ONNX Runtime on the CPU; `threads`: 0 for as many as there are cores."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _difference(net: nn.Module, names: Sequence[str], path: Path) -> float:
+    noise = torch.randn(1, 3, 3 * STRIDE, 5 * STRIDE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = net(noise)
+    found = session(path).run(list(names), {INPUT: noise.numpy()})
+    return max(float(np.abs(one - other.numpy()).max()) for one, other in zip(found, expected, strict=True))
