@@ -86,7 +86,7 @@ def write(segmenter: Segmenter, example: NDArray[np.uint8], card: str, citation:
         fix = "train with train.instance_target: distance"
         raise InputError("a model without a second head can not be packaged", got="instance_target none", fix=fix)
     rgb = _test_image(segmenter, example)
-    kwargs = {
+    kwargs: dict[str, Any] = {
         "arch": settings.arch,
         "encoder_name": settings.encoder_name,
         "target": settings.instance_target,
