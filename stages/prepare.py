@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from nuclei.base.errors import InputError, run
+from nuclei.base.errors import run
 from nuclei.base.files import replacing, write_rows
 from nuclei.base.machine import cores
 from nuclei.base.parallel import ordered_map
@@ -22,7 +22,8 @@ from nuclei.base.progress import track
 from nuclei.images.records import COLUMNS, UNLABELLED_COLUMNS
 from nuclei.prepare.annotations import Defect
 from nuclei.prepare.archives import Archive
-from nuclei.prepare.layouts import Sample, samples
+from nuclei.prepare.binary import Structure
+from nuclei.prepare.layouts import Sample, check_annotated, ignored, samples
 from nuclei.prepare.unpacking import Prepared, Row, opened, prepare_one, tasks
 
 RAW, PREPARED, UNLABELLED = Path("data/raw"), Path("data/prepared"), Path("data/unlabelled")
@@ -39,30 +40,28 @@ def main(workers: int | None = None) -> None:
 def prepare_labelled(archive: Path, target: Path, params: Prepare, workers: int | None) -> None:
     index = opened(archive, params)
     found = samples(index.files, archive)
-    bare = [sample.image for sample in found if not sample.annotated]
-    if bare:
-        raise InputError(
-            f"{len(bare)} of {len(found)} images have no masks",
-            file=archive,
-            got=", ".join(bare[:3]) + (", ..." if len(bare) > 3 else ""),
-            expected="ID/masks/*.png for ID/images/ID.png, or masks/NAME.tif for images/NAME.png",
-            fix="give an image without nuclei one mask that is all zero; put images to be predicted in stage1_test.zip",
-        )
+    check_annotated(found, index.files, archive)
     with replacing(target) as folder:
         rows: list[Row] = []
         defects: list[Row] = []
         first: dict[bytes, object] = {}
+        structures = [Structure()]
         for done in prepared(index, found, folder, params, workers):
             rows.append(done.row)
             defects += [{"id": done.row["id"], **asdict(defect)} for defect in done.defects]
+            structures.append(done.structure)
             same = first.setdefault(done.digest, done.row["id"])
             if same != done.row["id"]:
                 defects.append(
                     {"id": done.row["id"], **asdict(Defect("duplicate image", 1, 0, f"kept; same as {same}"))}
                 )
+        total = Structure(*map(sum, zip(*structures, strict=True)))
+        if params.binary_masks == "error" and total.looks_binary:
+            raise total.error(archive)
         write_rows(folder / "index.csv", COLUMNS, rows)
         write_rows(folder / "annotations.csv", ["id", *(field.name for field in fields(Defect))], defects)
     print(summary(rows, defects))
+    print(layout(found, ignored(index.files)))
 
 
 def prepare_unlabelled(archive: Path, target: Path, params: Prepare, workers: int | None) -> None:
@@ -97,6 +96,19 @@ def summary(rows: list[Row], defects: list[Row]) -> str:
         same = [defect for defect in defects if (defect["defect"], defect["action"]) == kind]
         count, pixels = (sum(int(str(defect[column])) for defect in same) for column in ("count", "pixels"))
         lines.append(f"  {count} {kind[0]}, {pixels} pixels, in {len(same)} images: {kind[1]}")
+    return "\n".join(lines)
+
+
+def layout(found: list[Sample], others: list[str]) -> str:
+    """How the files were read: an example of each kind of annotation, and the files that were ignored."""
+    maps = [sample for sample in found if sample.labels]
+    lines = []
+    if maps:
+        lines.append(f"  {len(maps)} with a label map, such as {maps[0].labels} for {maps[0].image}")
+    if len(maps) < len(found):
+        lines.append(f"  {len(found) - len(maps)} with one mask for each nucleus")
+    if others:
+        lines.append(f"  files ignored: {len(others)}, such as {others[0]}")
     return "\n".join(lines)
 
 

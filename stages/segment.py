@@ -3,10 +3,11 @@
     python stages/segment.py IMAGE... -o OUT
 
 IMAGE is a PNG, TIFF, JPEG or BMP file, or a folder of them. OUT receives, for each image, NAME_labels.tif (0 =
-background, 1..n the nuclei; it opens in Fiji, napari and QuPath), NAME_overlay.png, and one nuclei.csv with the
-position, shape and intensity of every nucleus. OUT may be the folder of the images. Results of earlier runs are
-replaced, unless they were changed since; a file that this program did not write is never replaced without --force.
-An image that can not be read is reported at the end, after the others are done. docs/segment.md describes it all.
+background, 1..n the nuclei; it opens in Fiji, napari and QuPath), NAME_overlay.png, and two tables: nuclei.csv with the
+position, shape and intensity of every nucleus, images.csv with the number and size of the nuclei of every image. OUT
+may be the folder of the images. Results of earlier runs are replaced, unless they were changed since; a file that this
+program did not write is never replaced without --force. An image that can not be read is reported at the end, after
+the others are done. docs/segment.md describes it all.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
 from nuclei.images.io import read_image
 from nuclei.pictures.overlays import overlay
-from nuclei.segment.finding import TABLE, Image, find_images, read_list
+from nuclei.segment.finding import Image, find_images, read_list
 from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
-from nuclei.segment.measurements import Column, channels_of, measure
-from nuclei.segment.table import can_be_kept, merging
+from nuclei.segment.measurements import Column, channels_of, measure, summarise
+from nuclei.segment.table import IMAGES, NUCLEI, can_be_kept, merging
 
 if TYPE_CHECKING:
     from nuclei.network.segmenter import Segmenter
@@ -39,7 +40,9 @@ def main() -> None:
         raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
     if not arguments.force:
         check_replaceable(path for image in found.images for path in image.results(out))
-    keep = can_be_kept(out / TABLE, force=arguments.force)
+    nuclei_csv, images_csv = out / "nuclei.csv", out / "images.csv"
+    keep_nuclei = can_be_kept(nuclei_csv, NUCLEI, force=arguments.force)
+    keep_images = can_be_kept(images_csv, IMAGES, force=arguments.force)
 
     from nuclei.network.segmenter import Segmenter  # torch takes seconds to import: wrong paths are reported before
 
@@ -51,14 +54,18 @@ def main() -> None:
     nuclei = 0
     warnings: list[str] = []
     failed: list[str] = []
-    with merging(out / TABLE, keep=keep) as add:
+    with (
+        merging(nuclei_csv, NUCLEI, keep=keep_nuclei) as add_nuclei,
+        merging(images_csv, IMAGES, keep=keep_images) as add_image,
+    ):
         for image in track(found.images, what="segment", total=len(found.images)):
             try:
-                measured, doubts = segment_file(segmenter, image, out, arguments.diameter)
+                measured, summary, doubts = segment_file(segmenter, image, out, arguments.diameter)
             except InputError as error:
                 failed.append(str(error))
                 continue
-            add(image.name, measured)
+            add_nuclei(image.name, measured)
+            add_image(image.name, summary)
             nuclei += len(measured["label"])
             warnings += doubts
     done = len(found.images) - len(failed)
@@ -100,8 +107,8 @@ def check_out(out: Path) -> None:
 
 def segment_file(
     segmenter: Segmenter, image: Image, out: Path, diameter_px: float | None
-) -> tuple[dict[str, Column], list[str]]:
-    """Write the label map and the overlay of one image; return the measurements of its nuclei, and warnings.
+) -> tuple[dict[str, Column], dict[str, Column], list[str]]:
+    """Write the label map and the overlay of an image; return the measurements of its nuclei, its own, and warnings.
 
     `diameter_px` is that of the nuclei; it is measured if None.
     """
@@ -110,8 +117,9 @@ def segment_file(
     label_path, overlay_path = image.results(out)
     write_marked_labels(label_path, labels)
     write_marked_rgb(overlay_path, overlay(read.rgb, labels))
+    values = channels_of(read.stored)
     missing = f"{image.name}: {read.missing_px} pixels without a finite value were taken as black"
-    return measure(labels, channels_of(read.stored)), [missing] if read.missing_px else []
+    return measure(labels, values), summarise(labels, values.shape[2]), [missing] if read.missing_px else []
 
 
 if __name__ == "__main__":

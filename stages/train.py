@@ -8,21 +8,16 @@ Parameters: seed, epochs, train
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
-from nuclei.base.errors import (
-    InputError,
-    run,
-)  # first, because the imports below take seconds: it handles Ctrl-C from here on
+from nuclei.base.errors import run  # first, because the imports below take seconds: it handles Ctrl-C from here on
 
 # isort: split
 import numpy as np
 import torch
 from dvclive import Live
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from nuclei.base import files, userfiles
@@ -31,9 +26,10 @@ from nuclei.base.params import Params, load
 from nuclei.base.progress import track
 from nuclei.images.io import read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
-from nuclei.network.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_device, pick_precision
+from nuclei.network.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_precision
 from nuclei.train import checkpoint, provenance, search
 from nuclei.train.crops import Crops
+from nuclei.train.processes import make_fabric, together
 from nuclei.train.training import HISTORY_COLUMNS, Row, Training
 
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
@@ -44,24 +40,23 @@ def main() -> None:
     params, started = load(), provenance.start()
     keep_freed_memory()
     training_images, validation_images = (read_part(PREPARED, SPLIT, part) for part in ("train", "val"))
-    fabric = make_fabric(params)
-    fabric.seed_everything(params.seed, workers=False, verbose=False)
-    torch.use_deterministic_algorithms(True, warn_only=fabric.device.type != "cpu")
-
     train = params.train
     weights = userfiles.encoder_weights(train.encoder_weights, Path.cwd())
-    net = make_net(
-        train.arch, train.encoder_name, train.instance_target, str(weights) if weights else train.encoder_weights
-    )
-    crops = Crops(training_images, PREPARED, train, epochs=params.epochs, seed=params.seed)
-    kept = checkpoint.Checkpoint(
-        checkpoint.key(decides(params), inputs([*training_images, *validation_images], weights))
-    )
-    kept.start()
-    resumed = kept.path.exists()
-    training = Training(net, crops, first_settings(params), train, fabric, kept)
-    with Live(str(LIVE), save_dvc_exp=False, dvcyaml=None, report=None) as live:
-        segmenter = training.fit(validation_images, log=lambda row: log(live, row))
+    fabric = make_fabric(train)
+    read = inputs([*training_images, *validation_images], weights)
+    kept = checkpoint.Checkpoint(checkpoint.key(decides(params, fabric.world_size), read))
+    with together(fabric):
+        fabric.seed_everything(params.seed, workers=False, verbose=False)
+        torch.use_deterministic_algorithms(True, warn_only=fabric.device.type != "cpu")
+        net = make_net(
+            train.arch, train.encoder_name, train.instance_target, str(weights) if weights else train.encoder_weights
+        )
+        crops = Crops(training_images, PREPARED, train, epochs=params.epochs, seed=params.seed)
+        training = Training(net, crops, first_settings(params), train, fabric, kept)
+        resumed = kept.path.exists()
+        segmenter = fit(training, validation_images)
+    if not fabric.is_global_zero:
+        return
 
     rows = tune(segmenter, validation_images, params, scratch=kept.folder / "search")
     with files.replacing(MODEL) as folder:
@@ -70,22 +65,29 @@ def main() -> None:
     files.write_rows(SEARCH, search.COLUMNS, rows)
     files.write_rows(HISTORY, HISTORY_COLUMNS, training.history)
     precision = pick_precision(train.precision, fabric.device.type)
-    provenance.write(RUN, started, HISTORY, MODEL / WEIGHTS, device=fabric.device, precision=precision, resumed=resumed)
+    provenance.write(
+        RUN,
+        started,
+        HISTORY,
+        MODEL / WEIGHTS,
+        device=fabric.device,
+        processes=fabric.world_size,
+        precision=precision,
+        resumed=resumed,
+    )
     kept.remove()
 
 
-def make_fabric(params: Params) -> Fabric:
-    device = pick_device(params.train.device)
-    precision = pick_precision(params.train.precision, device)
-    if precision == "16-mixed" and device == "cpu":  # Fabric would train in bfloat16 instead
-        fix = "set train.precision to bf16-mixed, 32-true or auto"
-        raise InputError("16-mixed trains on a GPU only", got="a CPU", fix=fix)
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # run.js records what it would log
-    return Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+def fit(training: Training, validation_images: list[Record]) -> Segmenter:
+    """Train; the first process writes the learning curves while they grow."""
+    if not training.fabric.is_global_zero:
+        return training.fit(validation_images, log=lambda row: None)
+    with Live(str(LIVE), save_dvc_exp=False, dvcyaml=None, report=None) as live:
+        return training.fit(validation_images, log=lambda row: log(live, row))
 
 
-def decides(params: Params) -> object:
-    return [params.seed, params.epochs, asdict(params.train)]
+def decides(params: Params, processes: int) -> object:
+    return [params.seed, params.epochs, asdict(params.train), processes]
 
 
 def inputs(records: list[Record], weights: Path | None) -> list[Path]:

@@ -43,7 +43,7 @@ def dvc(folder: Path, *arguments: str, fails: bool = False) -> str:
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=3600,  # of a hang: an overloaded machine may need long
         check=False,
     )
     assert (done.returncode != 0) == fails, done.stdout + done.stderr

@@ -14,7 +14,7 @@ from nuclei.base import files
 from nuclei.images.io import write_labels, write_rgb
 from nuclei.images.records import image_path, label_path
 from nuclei.network.segmenter import Settings
-from nuclei.report.tables import METRICS, PARTS
+from nuclei.report.tables import METRICS, PARTS, STRATUM_SCORES
 from nuclei.train.search import COLUMNS
 
 SETTINGS = Settings(
@@ -62,7 +62,10 @@ def finished_run(folder: Path, *, images: int = 16, side_px: int = 96, kind: str
         split.append({"id": id, "part": part, "group": number // 8 * 4 + number % 4})  # twos of one part
         if part != "train":
             write_labels(label_path(predictions, id), predicted)
-            scores.append({"id": id, "part": part, "modality": look, **size, **_scores(rng, int(predicted.max()))})
+            group = split[-1]["group"]
+            scores.append(
+                {"id": id, "part": part, "group": group, "modality": look, **size, **_scores(rng, int(predicted.max()))}
+            )
     defect = {
         "id": "image0000",
         "defect": "overlapping masks",
@@ -158,9 +161,12 @@ def reports(folder: Path) -> None:
             {
                 "part": p, "grouping": g, "stratum": n, "images": 4, "groups": 3, "nuclei": 120,
                 "map_undefined": {"modality": 1, "size": 0}.get(g, ""),
-                **dict.fromkeys(("dice", "iou", "map", "ap50", "pq"), "" if g == "nucleus size" else 0.81),
-                "recall50": 0.9, "recall75": 0.7,
-                **dict.fromkeys(("splits", "merges"), "" if g == "nucleus size" else 2.5),
+                **{
+                    f"{name}{bound}": "" if g == "nucleus size" and "recall" not in name else value + 0.02 * step
+                    for name in STRATUM_SCORES
+                    for value in (2.5 if name in ("splits", "merges") else 0.81,)
+                    for step, bound in ((0, ""), (-1, "_low"), (1, "_high"))
+                },
             }
             for _, p in parts
             for g, names in (("modality", LOOKS), ("size", SIZES), ("nucleus size", SIZES))
@@ -168,8 +174,9 @@ def reports(folder: Path) -> None:
         ),
         "history": (
             {
-                "epoch": e, "seconds": 9.5, "train_loss": 1.2 / e**0.5, "val_loss": 1.3 / e**0.4,
-                "val_dice": 0.93 - 0.5 / e, "val_iou": 0.87 - 0.6 / e, "learning_rate": 0.001 * np.sin(np.pi * e / 25),
+                "epoch": e, "seconds": 9.5, "learning_rate": 0.001 * np.sin(np.pi * e / 25),
+                "train_loss": 1.2 / e**0.5, "train_instance_loss": 0.4 / e**0.5, "val_loss": 1.3 / e**0.4,
+                "val_dice_true_scale": 0.93 - 0.5 / e, "val_iou_true_scale": 0.87 - 0.6 / e,
             }
             for e in range(1, 25)
         ),

@@ -43,8 +43,9 @@ from nuclei.network.segmenter import Segmenter, make_net
 from nuclei.network.sizing import diameter, zoom_to, zoomed_image
 from nuclei.train import checkpoint
 from nuclei.train.crops import Crops
+from nuclei.train.processes import make_fabric
 from nuclei.train.training import Training, validate
-from train import first_settings, make_fabric
+from train import first_settings
 
 DICE, IOU = 0.797, 0.703  # what the notebook reported on its validation images
 STAGES = ("source", "fetch", "prepare", "split", "train", "evaluate", "plot", "page", "predict")
@@ -105,7 +106,7 @@ def nothing_to_do(folder: Path) -> dict[str, float]:
 def training_steps() -> dict[str, float]:
     """Images a second of two epochs of training, and of a bare loop on one batch of them, taking turns."""
     params = load()
-    fabric = make_fabric(params)
+    fabric = make_fabric(params.train)
     records, train = read_part(PREPARED, SPLIT, "train"), params.train
     crops = Crops(records, PREPARED, train, epochs=3, seed=params.seed)  # one more, for the warm-up
     net = make_net(train.arch, train.encoder_name, train.instance_target)
@@ -155,7 +156,7 @@ def inference(records: Sequence[Record]) -> dict[str, float]:
     segmenter = Segmenter.load("data/model", device="cpu")
     crops = Crops(records, PREPARED, params.train, epochs=1, seed=0)
     kept = checkpoint.Checkpoint("bench", Path(tempfile.gettempdir()))
-    training = Training(segmenter.net, crops, segmenter.settings, params.train, make_fabric(params), kept)
+    training = Training(segmenter.net, crops, segmenter.settings, params.train, make_fabric(params.train), kept)
     times: dict[str, list[float]] = {"validation": [], "bare": []}
     for first in range(0, len(records), BLOCK):
         some = records[first : first + BLOCK]

@@ -103,7 +103,8 @@ def test_copies_of_an_image_in_one_group_add_no_information() -> None:
 
 
 def test_the_numbers_that_name_the_groups_do_not_matter_but_for_their_order() -> None:
-    scores, groups = np.random.default_rng(0).random(6), np.array([0, 0, 1, 2, 2, 3])
+    scores, groups = np.random.default_rng(0).random(8), np.array([0, 0, 1, 2, 2, 3, 4, 5])
+    assert np.isfinite(mean_interval(scores, groups)).all()
     assert mean_interval(scores, groups) == mean_interval(scores, 10 * groups - 7)
 
 
@@ -127,21 +128,21 @@ def test_each_resample_draws_whole_groups_as_many_as_there_are() -> None:
         seen.append(weights)
         return {"none": weights.sum(axis=1) * 0.0}
 
-    intervals(statistics, np.array([4, 1, 4, 9, 1, 4]), resamples=123, seed=0)
+    intervals(statistics, np.array([4, 1, 4, 9, 1, 4, 5, 6]), resamples=123, seed=0)
     weights = np.concatenate(seen)
-    assert weights.shape == (123, 6)
+    assert weights.shape == (123, 8)
     assert (weights[:, [0, 1, 0]] == weights[:, [2, 4, 5]]).all()
-    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    assert (weights[:, [0, 1, 3, 6, 7]].sum(axis=1) == 5).all()
     assert (weights.std(axis=0) > 0.5).all()
 
 
-@pytest.mark.parametrize("groups", [[], [3], [3, 3, 3]])
-def test_fewer_than_two_groups_have_no_interval(groups: list[int]) -> None:
+@pytest.mark.parametrize("groups", [[], [3], [3, 3, 3], [0, 1, 2, 3]])
+def test_fewer_than_five_groups_have_no_interval(groups: list[int]) -> None:
     found = intervals(lambda weights: {"mean": weights.sum(axis=-1) * 1.0}, np.array(groups, int), resamples=9, seed=0)
     assert np.isnan(found["mean"]).all()
 
 
-def test_undefined_images_widen_the_interval_and_those_of_all_groups_but_one_leave_none() -> None:
+def test_undefined_images_widen_the_interval_and_those_of_all_groups_but_four_leave_none() -> None:
     scores, groups = np.random.default_rng(0).random(30), np.arange(30) // 2
 
     def found(left_out: NDArray[np.bool_]) -> tuple[float, float]:
@@ -150,9 +151,9 @@ def test_undefined_images_widen_the_interval_and_those_of_all_groups_but_one_lea
             lambda weights: {"mean": weights @ scores}, groups, resamples=600, seed=0, undefined=undefined
         )["mean"]
 
-    none, most = found(groups < 0), found(groups > 3)
+    none, most = found(groups < 0), found(groups > 4)
     assert most[0] < none[0] < none[1] < most[1]
-    assert np.isnan(found(groups > 0)).all()
+    assert np.isnan(found(groups > 3)).all()
 
 
 def test_the_interval_is_expanded_for_the_number_of_groups_and_undefined_resamples_are_left_out() -> None:

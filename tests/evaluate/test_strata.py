@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from drawn import draw, rows, score
+from drawn import draw, of_one_group, rows, score
 
 
 @pytest.fixture
@@ -61,3 +61,10 @@ def test_the_recall_of_nuclei_by_their_size_has_an_interval_over_the_groups_that
     assert (small["groups"], small["recall50_low"], small["recall50_high"]) == ("2", "0.5", "1.0")
     assert (large["groups"], large["recall50"], large["recall50_low"]) == ("1", "1.0", "")
     assert {small[f"{name}_low"] for name in ("dice", "map", "splits")} == {""}
+
+
+def test_a_stratum_of_one_group_has_no_interval_however_many_images_it_has(folder: Path) -> None:
+    of_one_group(folder, "d", "e")
+    for row in rows(score(folder), "by_stratum", "test"):
+        assert row["groups"] == "1"
+        assert {cell for name, cell in row.items() if name.endswith(("_low", "_high"))} == {""}

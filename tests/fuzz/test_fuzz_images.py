@@ -217,7 +217,7 @@ def test_whole_numbers_keep_their_values_as_labels_and_all_else_is_refused(file:
     numbers = [value for value in values.ravel().tolist()]
     if all(np.isfinite(value) and value == int(value) and 0 <= value < 2**32 for value in numbers):
         taken("label maps", lambda: read_labels(data), lambda found: found.tolist() == values.tolist())
-        taken("label maps", lambda: from_label_map("", read_labels(data), values.shape)[0], numbered(values))
+        judge("label maps", lambda: from_label_map("", read_labels(data), values.shape).labels, numbered(values))
     else:
         refused("label maps", lambda: read_labels(data))
 

@@ -186,7 +186,7 @@ def test_a_file_that_runs_code_is_refused_and_does_not_run_it(tmp_path: Path, ki
 @cases(60)
 @given(data=st.data())
 def test_a_damaged_checkpoint_is_passed_over_or_is_the_one_that_was_saved(tmp_path: Path, data: st.DataObject) -> None:
-    state = {"net": STATE, "history": [{"epoch": 1, "val_dice": 0.5}], "random": torch.get_rng_state()}
+    state = {"net": STATE, "history": [{"epoch": 1, "val_dice_true_scale": 0.5}], "random": torch.get_rng_state()}
     checkpoint = Checkpoint("key", tmp_path)
     checkpoint.save(state)
     taken("checkpoints", checkpoint.load, lambda found: found is not None and found["history"] == state["history"])

@@ -48,6 +48,7 @@ def three(gray: np.ndarray) -> np.ndarray:
     return np.repeat(gray[..., None], 3, axis=2)
 
 
+@cache
 def outcome(file: File) -> str:
     """How a file is read: "yes", "image only" or "refused"; AssertionError if its values are wrong."""
     where = f"{file.container}, {file.values.depth}, {file.writer}, {file.layout}"
@@ -82,7 +83,7 @@ def containers_table() -> str:
     return "\n".join(lines)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Property:
     """A file with one nucleus and some property.
 
@@ -281,6 +282,7 @@ def reading(read: Callable[[bytes], np.ndarray], data: bytes, possible: dict[str
     raise AssertionError(f"read as {found.dtype} {found.shape}:\n{found if found.ndim == 2 else found[..., 0]}")
 
 
+@cache
 def readings(file: Property) -> tuple[str, str, str]:
     """How a file is read as an image, as a label map and as a mask."""
 

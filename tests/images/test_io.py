@@ -429,6 +429,14 @@ def test_a_strip_that_inflates_to_more_than_the_image_is_not_unpacked() -> None:
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize("compression", [None, "lzw"])
+def test_a_tiff_without_some_of_its_strips_is_refused(compression: str | None) -> None:
+    whole = tiff(RANDOM.integers(0, 256, (20, 30), dtype=np.uint8), rowsperstrip=20, compression=compression)
+    for data in (with_tags(whole, RowsPerStrip=2), with_tags(whole, StripByteCounts=0)):
+        with pytest.raises(InputError, match="strips or tiles are missing"):
+            read_rgb(data)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_a_small_image_in_a_huge_tile_is_refused(dtype: type) -> None:
     data = tiff(np.zeros((10, 10), dtype), tile=(16, 16))

@@ -25,7 +25,7 @@ ROWS, COLS = np.indices((20, 26))
 RAMP = ROWS * 7 + COLS * 3  # 0 to 208: smooth, so that JPEG changes it little, and different in every orientation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Values:
     """What is written: (H, W) gray or (H, W, 3) RGB, of so many bits a value."""
 
@@ -77,7 +77,7 @@ CODECS: dict[str, tuple[str | None, str | None, int | None, str | None, tuple[st
 CONTAINERS = ("PNG", "BMP", "JPEG", *CODECS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class File:
     """A file that some program wrote.
 

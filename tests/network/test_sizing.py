@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM, diameter, zoom_to, zoomed_image, zoomed_labels
+from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM, Scale, diameter, zoom_to, zoomed_image, zoomed_labels
 
 
 def disc(radius: float, side: int = 101) -> np.ndarray:
@@ -44,6 +46,23 @@ def test_the_zoom_brings_nuclei_to_the_target_within_its_limits(target: float, s
     if SMALLEST_ZOOM < zoom < LARGEST_ZOOM:
         assert zoom * size == pytest.approx(target)
     assert zoom_to(target, None) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (60, "rescaled by 0.42 to give them 25 px, but is rescaled by 0.6, the smallest factor.* at 36 px"),
+        (1000, "rescaled by 0.03 to give them 25 px, but is rescaled by 0.6, the smallest factor.* at 600 px"),
+        (5, "rescaled by 5.00 to give them 25 px, but is rescaled by 2.5, the largest factor.* at 12 px"),
+    ],
+)
+def test_nuclei_that_can_not_be_rescaled_to_the_trained_diameter_give_a_warning(size: float, said: str) -> None:
+    assert re.search(f"nuclei of {size} px are outside what the model was trained for.*{said}", Scale(size, 25).warning)
+
+
+@pytest.mark.parametrize("scale", [Scale(41, 25), Scale(10, 25), Scale(None, 25), Scale(60, None)])
+def test_nuclei_within_the_limits_or_of_unknown_size_give_no_warning(scale: Scale) -> None:
+    assert scale.warning is None
 
 
 @given(height=st.integers(1, 60), width=st.integers(1, 60), zoom=st.floats(SMALLEST_ZOOM, LARGEST_ZOOM))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.base.errors import InputError
-from nuclei.prepare.layouts import Sample, samples
+from nuclei.prepare.layouts import Sample, check_annotated, ignored, samples
 
 HERE = Path("some.zip")
 
@@ -36,8 +36,18 @@ def test_label_maps_lie_beside_their_images(above: str, mask: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(("images", "masks"), [("Images", "Masks"), ("IMAGES", "masks"), ("images", "labels")])
-def test_folders_may_be_capitalised_and_masks_may_be_called_labels(images: str, masks: str) -> None:
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("Images", "Masks"),
+        ("IMAGES", "masks"),
+        ("images", "labels"),
+        ("image", "mask"),
+        ("images", "gt"),
+        ("img", "Label"),
+    ],
+)
+def test_folders_may_have_other_names_of_the_same_meaning(images: str, masks: str) -> None:
     files = [f"set/{images}/a.png", f"set/{masks}/a.tif", f"set/{images}/b.png", f"set/{masks}/b_masks.tif"]
     assert [(sample.image, sample.labels) for sample in samples(files, HERE)] == [
         (files[0], files[1]),
@@ -45,6 +55,72 @@ def test_folders_may_be_capitalised_and_masks_may_be_called_labels(images: str, 
     ]
     nuclei = [f"x/{images}/x.png", f"x/{masks}/1.png", f"x/{masks}/2.png"]
     assert samples(nuclei, HERE) == [Sample("x", nuclei[0], masks=tuple(nuclei[1:]))]
+
+
+@pytest.mark.parametrize(
+    ("image", "labels"),
+    [
+        ("a.png", "a_cp_masks.png"),  # Cellpose
+        ("a_img.tif", "a_masks.tif"),
+        ("images/a.png", "masks/a_mask.png"),
+        ("a.tif", "a_labels.tif"),  # this program
+        ("imagesTr/a_0000.png", "labelsTr/a.png"),  # nnU-Net
+        ("images/day1/a.png", "masks/day1/a.png"),
+        ("day1/images/a.png", "day1/masks/a.png"),
+        ("a.png", "masks/a.png"),
+    ],
+)
+def test_the_names_that_other_programs_give_are_known(image: str, labels: str) -> None:
+    (found,) = samples([image, labels], HERE)
+    assert (found.image, found.labels, found.masks) == (image, labels, ())
+
+
+def test_pictures_of_a_result_and_other_files_are_ignored() -> None:
+    others = ["a_cp_output.png", "a_flows.tif", "a_seg.npy", "images/Metadata.xml", "labels/a.txt"]
+    files = ["a.png", "a_cp_masks.png", *others]
+    assert samples(files, HERE) == [Sample("a", "a.png", labels="a_cp_masks.png")]
+    assert ignored(files) == sorted(others)
+
+
+def test_images_of_several_folders_with_one_name_are_told_apart_by_the_folders() -> None:
+    sides = [f"{part}/{kind}/1.png" for part in ("train", "val") for kind in ("images", "masks")]
+    assert [sample.id for sample in samples(sides, HERE)] == ["train_1", "val_1"]
+    kaggle = [f"{part}/x/{file}.png" for part in ("train", "val") for file in ("images/x", "masks/1")]
+    assert [sample.id for sample in samples(kaggle, HERE)] == ["train_x", "val_x"]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["images/a.png", "outlines/a.png"], r"same name(.|\n)*are those in images/ or outlines/ masks\? Name"),
+        (["images/a.png", "masks/0/a.png"], r"belongs to no image(.|\n)*move them up"),
+        (["images/a.png", "images/a.tif"], r"same name(.|\n)*rename one"),
+        (["images/a.nd2", "b.png", "b.czi"], r"1 files are in a format(.|\n)*images/a\.nd2(.|\n)*export them as TIFF"),
+        (["images/a.zarr/0/0", "b.png"], r"format(.|\n)*images/a\.zarr\n"),
+    ],
+)
+def test_a_likely_reason_is_named(files: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        samples(files, HERE)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["images/a.png", "annotations.json"], r"1 of 1 images(.|\n)*annotations\.json(.|\n)*COCO"),
+        (["images/a.png", "a.geojson"], "QuPath"),
+        (["a.png", "a_seg.npy"], "Cellpose"),
+        (["images/a.png", "RoiSet.zip"], "ROI"),
+        (["imagesTr/a_0000.png", "imagesTr/a_0001.png", "labelsTr/a.png"], "not as channels"),
+        (
+            ["images/a.png", "images/b.png", "masks/a.png", "notes.json"],
+            "1 of 2(.|\n)*one mask that is all zero",
+        ),
+    ],
+)
+def test_images_without_masks_are_an_error_that_names_a_likely_reason(files: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_annotated(samples(files, HERE), files, HERE)
 
 
 def test_boxes_under_labels_are_no_part_of_the_data() -> None:
@@ -81,8 +157,8 @@ def test_images_without_masks_may_lie_anywhere() -> None:
         (["x/images/a.png", "y/images/a.png"], "same name"),
         (["images/a.png", "images/A.png"], "same name"),
         (["images/\u00e9.png", "images/e\u0301.png"], "same name"),
-        (["images/a.gif", "images/b.png"], "in images/ is no image"),
-        (["images/a.png", "Masks/a.gif"], "in masks/ is no image"),
+        (["images/a.gif", "images/b.png"], "format that is not read"),
+        (["images/a.png", "Masks/a.gif"], "format that is not read"),
         (["images/a.png", "masks/a.png", "labels/a.png"], "two label maps"),
         (["images/a?.png"], "valid file name"),
         (["images/a\n.png"], "valid file name"),

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from nuclei.fetch.simulate import draw, write_sample
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_index, read_unlabelled
 
-PARAMS = Prepare(max_image_px=10**8, max_archive_bytes=10**10)
+PARAMS = Prepare(max_image_px=10**8, max_archive_bytes=10**10, binary_masks="error")
 NUCLEUS = np.zeros((20, 30), np.uint8)
 NUCLEUS[3:9, 4:12] = 255
 OTHER = np.zeros((20, 30), np.uint8)
@@ -126,10 +127,54 @@ def test_defects_are_in_a_table_with_what_was_done(tmp_path: Path) -> None:
     assert rows == [
         ("a", "empty masks", "1", "0"),
         ("a", "overlapping masks", "1", "12"),
-        ("b", "nuclei in pieces", "1", "1"),
+        ("b", "divided nuclei", "1", "1"),
         ("b", "duplicate image", "1", "0"),
     ]
     assert all(row["action"] for row in table(folder / "annotations.csv"))
+
+
+DOTS = np.zeros((20, 30), np.uint8)
+DOTS[2:18:4, 3:27:6] = 255  # sixteen nuclei of one pixel
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"a/images/a.png": png(image()), "a/masks/all.png": png(DOTS)},
+        {"images/a.png": png(image()), "masks/a.png": png(DOTS)},
+    ],
+)
+def test_a_binary_mask_is_an_error_or_divided_or_kept_as_the_parameter_says(
+    tmp_path: Path, members: dict[str, bytes]
+) -> None:
+    with pytest.raises(InputError, match=r"looks like a binary mask(.|\n)*binary_masks=components"):
+        run(tmp_path, members)
+    folder = run(tmp_path, members, replace(PARAMS, binary_masks="components"))
+    assert [record.nuclei for record in read_index(folder)] == [16]
+    assert [(row["defect"], row["count"], row["pixels"]) for row in table(folder / "annotations.csv")] == [
+        ("components of binary masks", "16", "16")
+    ]
+    folder = run(tmp_path, members, replace(PARAMS, binary_masks="instances"))
+    assert [record.nuclei for record in read_index(folder)] == [1]
+    assert [row["defect"] for row in table(folder / "annotations.csv")] == ["divided nuclei"]
+
+
+def test_masks_too_sparse_to_look_binary_alone_do_so_together(tmp_path: Path) -> None:
+    two = NUCLEUS | OTHER
+    members = {f"images/{n}.png": png(image(n)) for n in range(3)} | {f"masks/{n}.png": png(two) for n in range(3)}
+    with pytest.raises(InputError, match=r"3 labels in 6 connected components"):
+        run(tmp_path, members)
+    assert [path.name for path in tmp_path.iterdir()] == ["stage1_train.zip"]
+
+
+def test_how_the_files_were_read_and_which_were_ignored_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    members = {"imagesTr/a_0000.png": png(image()), "labelsTr/a.png": png(NUCLEUS), "imagesTr/notes.xml": b"x"}
+    run(tmp_path, members)
+    said = capsys.readouterr().out
+    assert "1 with a label map, such as labelsTr/a.png for imagesTr/a_0000.png" in said
+    assert "files ignored: 1, such as imagesTr/notes.xml" in said
 
 
 def test_an_image_without_nuclei_is_marked_by_an_empty_mask(tmp_path: Path) -> None:
@@ -173,9 +218,9 @@ def test_bad_input_ends_in_one_error_and_leaves_nothing(
 
 def test_the_bound_on_an_image_comes_from_the_parameters(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="too large"):
-        run(tmp_path, GOOD, Prepare(max_image_px=599, max_archive_bytes=10**10))
+        run(tmp_path, GOOD, replace(PARAMS, max_image_px=599))
     with pytest.raises(InputError, match="archive is too large"):
-        run(tmp_path, GOOD, Prepare(max_image_px=600, max_archive_bytes=100))
+        run(tmp_path, GOOD, replace(PARAMS, max_image_px=600, max_archive_bytes=100))
 
 
 def test_the_unlabelled_images_are_read_flat_or_in_kaggles_layout_or_not_at_all(tmp_path: Path) -> None:
@@ -235,4 +280,4 @@ def test_real_images_come_through_with_every_nucleus_and_overlap(tmp_path: Path,
     defects = table(folder / "annotations.csv")
     overlap = [int(row["pixels"]) for row in defects if row["defect"] == "overlapping masks"]
     assert sorted(overlap) == [1, 1, 1, 2, 2, 2]  # the nine pixels that belong to two masks
-    assert [row["defect"] for row in defects if "overlap" not in row["defect"]] == ["nuclei in pieces"] * 2
+    assert [row["defect"] for row in defects if "overlap" not in row["defect"]] == ["divided nuclei"] * 2

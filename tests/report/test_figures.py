@@ -98,7 +98,7 @@ def test_calibration_error_is_the_mean_gap_weighted_by_pixels(reports):
 
 
 def test_of_equally_good_epochs_the_last_is_kept(reports):
-    assert "after epoch 24" in alt(figures.learning_curves, with_table(reports, "history", val_dice=0.5))
+    assert "after epoch 24" in alt(figures.learning_curves, with_table(reports, "history", val_dice_true_scale=0.5))
 
 
 @pytest.mark.filterwarnings("error")
@@ -114,7 +114,11 @@ def test_of_equally_good_epochs_the_last_is_kept(reports):
         (figures.calibration, "calibration", {"pixels": 0.0, "mean_score": np.nan, "fraction_positive": np.nan}),
         (figures.threshold_search, "search", {"saddle_ratio": np.nan, "map": 0.0}),
         (figures.average_precision_over_iou, "ap", {"ap": np.nan, "ap_pooled": np.nan}),
-        (figures.learning_curves, "history", {"val_dice": np.nan, "val_iou": np.nan, "val_loss": np.nan}),
+        (
+            figures.learning_curves,
+            "history",
+            {"val_dice_true_scale": np.nan, "val_iou_true_scale": np.nan, "val_loss": np.nan},
+        ),
         (figures.roc, "roc", {"fpr": np.nan}),
         (figures.precision_recall, "precision_recall", {"precision": 0.0, "recall": 0.0}),
     ],

@@ -113,14 +113,15 @@ def test_an_undefined_interval_is_left_out_and_counted(html):
     assert "undefined for 7 validation and 7 test images" in row
 
 
-def test_groups_say_how_many_of_their_images_have_no_score_and_hide_columns_without_any(html):
+def test_strata_show_images_groups_undefined_scores_and_intervals_and_hide_empty_columns(html):
     modality, own_size = (
         html.split(f"<h3>By {title}")[1].split("</table>")[0] for title in ("modality", "the area of the nucleus")
     )
-    assert '<td class="n">4</td><td class="n">1</td><td class="n">120</td>' in modality
+    assert '<td class="n">4</td><td class="n">3</td><td class="n">1</td><td class="n">120</td>' in modality
+    assert '<td class="n">0.810<span class="interval">[0.790, 0.830]</span></td>' in modality
     assert "merges per 100 nuclei" in modality
-    assert ">2.50<" in modality
-    assert '<td class="n">4</td><td class="n">120</td>' in own_size
+    assert ">2.50<span" in modality
+    assert '<td class="n">4</td><td class="n">3</td><td class="n">120</td>' in own_size
     assert "merges" not in own_size
 
 

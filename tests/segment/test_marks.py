@@ -47,6 +47,12 @@ def test_an_overlay_is_ours_until_it_is_saved_by_another_program(tmp_path: Path)
     assert not is_ours(path)
 
 
+def test_a_large_overlay_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)  # what Pillow takes for an attack, from twice as many on
+    write_marked_rgb(tmp_path / "a_overlay.png", RGB)
+    assert is_ours(tmp_path / "a_overlay.png")
+
+
 def test_the_same_pixels_give_the_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
         write_marked_labels(tmp_path / f"{name}.tif", LABELS)

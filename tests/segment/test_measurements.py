@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops
 
-from nuclei.segment.measurements import INTENSITY, channels_of, columns, measure
+from conftest import ROOT
+from nuclei.segment.measurements import IMAGE, INTENSITY, channels_of, columns, measure
 
 LABELS = hnp.arrays(np.uint16, (9, 11), elements=st.sampled_from([0, 1, 2, 3, 70]))
 
@@ -122,6 +125,8 @@ def test_values_that_are_not_finite_do_not_count() -> None:
     np.testing.assert_array_equal(measured["intensity_sum_ch1"], [3, np.nan])
     assert measured["background_median_ch1"].tolist() == [5, 5]
     assert measured["area_px"].tolist() == [2, 1]
+    nothing = measure(labels, np.full((1, 5, 1), np.nan))
+    assert np.isnan([nothing[name] for name in columns(1) if name.startswith("intensity")]).all()
 
 
 def test_an_image_without_nuclei_has_empty_columns() -> None:
@@ -136,3 +141,10 @@ def test_equal_channels_are_one_and_different_ones_stay() -> None:
     np.testing.assert_array_equal(channels_of(np.stack([gray] * 3, axis=2)), gray[..., None])
     colour = np.stack([gray, gray, gray + 1], axis=2)
     np.testing.assert_array_equal(channels_of(colour), colour)
+
+
+@pytest.mark.parametrize(("table", "expected"), [("nuclei.csv", columns(1)), ("images.csv", list(IMAGE))])
+def test_the_documentation_lists_the_columns_in_their_order(table: str, expected: list[str]) -> None:
+    page = (ROOT / "docs/segment.md").read_text().split(f"## The columns of `{table}`")[1].split("\n## ")[0]
+    first_cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    assert re.findall(r"`(\w+)`", "".join(first_cells)) == ["image", *expected]

@@ -45,8 +45,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     segment.main()
 
 
-def table(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "nuclei.csv").open()))
+def table(folder: Path, name: str = "nuclei.csv") -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / name).open()))
 
 
 def test_each_image_gets_a_label_map_an_overlay_and_rows_of_the_table(
@@ -75,6 +75,24 @@ def test_a_second_run_into_the_folder_of_the_images_replaces_its_own_results_alo
     assert (
         "not segmented: label maps, masks and overlays of images beside them: image 0_labels" in capsys.readouterr().out
     )
+
+
+def test_the_table_of_images_has_those_without_nuclei_too_and_is_merged_like_the_other(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rgb(here / "mine/empty.png", np.zeros((40, 33, 3), np.uint8))
+    run(monkeypatch, "mine/image 0.png", "-o", "out")
+    run(monkeypatch, "mine/empty.png", "-o", "out")
+    empty, full = table(here / "out", "images.csv")
+    assert empty == {
+        "image": "empty.png", "height_px": "40", "width_px": "33", "channels": "1", "nuclei": "0", "foreground": "0",
+        "diameter_px": "",
+    }  # fmt: skip
+    labels = read_labels(here / "out/image 0_labels.tif")
+    assert (full["nuclei"], full["channels"]) == (str(labels.max()), "1")
+    assert float(full["foreground"]) == pytest.approx((labels > 0).mean())
+    areas = np.bincount(labels.ravel())[1:]
+    assert 2 * np.sqrt(areas.min() / np.pi) <= float(full["diameter_px"]) <= 2 * np.sqrt(areas.max() / np.pi)
 
 
 def correct_by_tifffile(path: Path) -> None:
@@ -108,7 +126,7 @@ def test_a_corrected_label_map_is_kept_and_nothing_is_computed_unless_forced(
     assert 77 not in read_labels(corrected)
 
 
-@pytest.mark.parametrize("name", ["image 0_labels.tif", "image 0_overlay.png", "nuclei.csv"])
+@pytest.mark.parametrize("name", ["image 0_labels.tif", "image 0_overlay.png", "nuclei.csv", "images.csv"])
 def test_a_file_of_the_users_own_in_the_place_of_a_result_stops_the_run_before_it_starts(
     here: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nuclei.base.errors import InputError
 from nuclei.segment.measurements import columns, measure
-from nuclei.segment.table import can_be_kept, merging
+from nuclei.segment.table import NUCLEI, can_be_kept, merging
 
 
 def measured(count: int, channels: int = 1, value: float = 7) -> dict[str, np.ndarray]:
@@ -22,7 +22,7 @@ def measured(count: int, channels: int = 1, value: float = 7) -> dict[str, np.nd
 
 def run(path: Path, **images: dict[str, np.ndarray]) -> list[dict[str, str]]:
     """A run that segments some images; the rows of the table after it."""
-    with merging(path, keep=can_be_kept(path, force=False)) as add:
+    with merging(path, NUCLEI, keep=can_be_kept(path, NUCLEI, force=False)) as add:
         for name, columns_of in images.items():
             add(f"{name}.tif", columns_of)
     return list(csv.DictReader(path.open()))
@@ -49,7 +49,7 @@ def test_runs_over_parts_of_the_images_leave_the_same_bytes_as_one_run(tmp_path:
 
 def test_an_image_that_now_has_no_nuclei_or_another_extension_loses_its_old_rows(tmp_path: Path) -> None:
     run(tmp_path / "t.csv", a=measured(2), b=measured(1))
-    with merging(tmp_path / "t.csv", keep=True) as add:
+    with merging(tmp_path / "t.csv", NUCLEI, keep=True) as add:
         add("a.png", measured(1))
         add("b.tif", measured(0))
     assert nuclei(list(csv.DictReader((tmp_path / "t.csv").open()))) == [("a.png", "1")]
@@ -72,7 +72,7 @@ def test_whole_numbers_are_written_in_full_and_nan_as_an_empty_cell(tmp_path: Pa
 def test_after_an_interruption_the_table_has_what_was_done(tmp_path: Path) -> None:
     path = tmp_path / "nuclei.csv"
     run(path, z=measured(1))
-    with pytest.raises(KeyboardInterrupt), merging(path, keep=True) as add:
+    with pytest.raises(KeyboardInterrupt), merging(path, NUCLEI, keep=True) as add:
         add("a.tif", measured(1))
         raise KeyboardInterrupt
     assert nuclei(list(csv.DictReader(path.open()))) == [("a.tif", "1"), ("z.tif", "1")]
@@ -94,9 +94,9 @@ def test_a_table_of_the_users_own_is_refused_and_replaced_by_force(tmp_path: Pat
     path = tmp_path / "nuclei.csv"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"not one that this program wrote(.|\n)*--force"):
-        can_be_kept(path, force=False)
+        can_be_kept(path, NUCLEI, force=False)
     assert path.read_bytes() == content
-    assert not can_be_kept(path, force=True)
-    with merging(path, keep=False) as add:
+    assert not can_be_kept(path, NUCLEI, force=True)
+    with merging(path, NUCLEI, keep=False) as add:
         add("a.tif", measured(1))
     assert nuclei(list(csv.DictReader(path.open()))) == [("a.tif", "1")]

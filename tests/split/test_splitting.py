@@ -136,7 +136,7 @@ def test_all_that_is_wrong_with_a_list_is_said_at_once_with_counts_and_examples(
     got = str(caught.value.got)
     assert "5 unknown ids (u0, u1, u2, ...)" in got
     assert "2 missing ids (c, d)" in got
-    assert "1 ids that stand twice (a)" in got
+    assert "1 ids that appear twice (a)" in got
     assert "1 unknown parts (validation)" in got
     assert caught.value.file == path
 

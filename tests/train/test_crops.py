@@ -52,6 +52,22 @@ def test_a_crop_is_the_same_whenever_and_by_whichever_process_it_is_made(
     assert not same(one[0], one[5])
 
 
+def test_an_epoch_is_drawn_once_and_not_for_every_crop(
+    prepared: tuple[Path, list[Record], Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = []
+
+    def counted(weights: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
+        epochs.append(epoch)
+        return draw(weights, count, seed, epoch)
+
+    monkeypatch.setattr("nuclei.train.crops.draw", counted)
+    crops = make(prepared)
+    for index in range(len(crops)):
+        crops[index]
+    assert epochs == [0, 1, 2]
+
+
 def test_images_are_kept_in_memory_up_to_the_limit_and_change_no_crop(
     prepared: tuple[Path, list[Record], Params],
 ) -> None:

@@ -27,7 +27,14 @@ def facts(folder: Path, *, resumed: bool = False) -> dict[str, Any]:
     weights.write_bytes(b"numbers")
     started = provenance.start()
     provenance.write(
-        folder / "run.js", started, history, weights, device=torch.device("cpu"), precision="32-true", resumed=resumed
+        folder / "run.js",
+        started,
+        history,
+        weights,
+        device=torch.device("cpu"),
+        processes=1,
+        precision="32-true",
+        resumed=resumed,
     )
     text = (folder / "run.js").read_text(encoding="ascii")
     found = re.fullmatch(r"window\.trainingRun = (.*);\n", text, re.DOTALL)
@@ -66,7 +73,8 @@ def test_a_training_says_what_it_wrote_and_what_it_promises_to_whoever_repeats_i
     found = facts(repository)
     assert found["weights_sha256"] == hashlib.sha256(b"numbers").hexdigest()
     assert f"the same bits on this kind of processor with {found['threads']} threads" in found["promise"]
-    assert "the same bits" not in provenance.promise(torch.device("cuda"))
+    assert "in each of 2 processes, else" in provenance.promise(torch.device("cpu"), 2)
+    assert "the same bits" not in provenance.promise(torch.device("cuda"), 1)
 
 
 def test_a_revision_is_called_changed_where_the_code_or_a_parameter_is(repository):

@@ -27,8 +27,10 @@ from nuclei.scores.metrics import pixel_counts
 from nuclei.train import checkpoint
 from nuclei.train.checkpoint import KEPT, Checkpoint, key
 from nuclei.train.crops import Crops
+from nuclei.train.losses import DiceBCELoss, instance_loss
+from nuclei.train.processes import make_fabric
 from nuclei.train.training import Training
-from train import PREPARED, SPLIT, first_settings, inputs, make_fabric
+from train import PREPARED, SPLIT, first_settings, inputs
 
 OUTPUTS = ("data/model/unet_final_model.pth", "data/model/instance_head.pth", "data/model/model.json")
 SMALLEST = "tu-tf_mobilenetv3_small_minimal_100"  # the smallest encoder
@@ -172,10 +174,11 @@ def test_encoder_weights_are_found_from_dvcs_temporary_workspace(trained: Path, 
 
 def training_of(folder: Path, **train: object) -> tuple[Training, list[Record]]:
     """A training of two epochs in this process, and its validation images."""
+    folder.mkdir(exist_ok=True)
     parts = {"train": 4, "val": 2}
     records = write_prepared(folder, parts)
     settings = write_params(folder, train=train)
-    fabric = make_fabric(settings)
+    fabric = make_fabric(settings.train)
     fabric.seed_everything(0, workers=False, verbose=False)
     net = make_net("Unet", settings.train.encoder_name, settings.train.instance_target)
     crops = Crops(records[: parts["train"]], folder / "data/prepared", settings.train, epochs=settings.epochs, seed=0)
@@ -187,7 +190,32 @@ def training_of(folder: Path, **train: object) -> tuple[Training, list[Record]]:
 def test_training_learns_to_find_discs_in_either_precision(precision: str, tmp_path: Path) -> None:
     training, validation = training_of(tmp_path, precision=precision, learning_rate=0.003, crops_per_image=15)
     training.fit(validation, log=lambda row: None)
-    assert max(row["val_dice"] for row in training.history) > 0.8  # calling every pixel a nucleus scores 0.2
+    assert max(row["val_dice_true_scale"] for row in training.history) > 0.8  # calling every pixel a nucleus scores 0.2
+
+
+def interrupt(row: dict[str, float]) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_network_that_draws_random_numbers_resumes_with_the_same_bits(tmp_path: Path) -> None:
+    drawing: dict[str, object] = {"encoder_name": "efficientnet-b0", "crops_per_image": 1}  # it has stochastic depth
+    found = []
+    for name in ("untouched", "interrupted"):
+        if name == "interrupted":
+            training, validation = training_of(tmp_path / name, **drawing)
+            with pytest.raises(KeyboardInterrupt):
+                training.fit(validation, log=interrupt)
+            shutil.rmtree(tmp_path / name / "data")
+        training, validation = training_of(tmp_path / name, **drawing)
+        training.fit(validation, log=lambda row: None)
+        found.append(training.net.state_dict())  # of the last epoch, which need not be the best
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+def test_crops_that_batch_normalisation_can_not_train_on_are_an_error_that_names_the_parameters(tmp_path: Path) -> None:
+    training, validation = training_of(tmp_path, encoder_name=SMALLEST, crop_px=32, batch_size=1)
+    with pytest.raises(InputError, match=r"1 crop of 32 px(.|\n)*train.batch_size \(1\) or train.crop_px \(32\)"):
+        training.fit(validation, log=lambda row: None)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="16-mixed trains on a GPU only")
@@ -196,12 +224,12 @@ def test_training_learns_to_find_discs_in_16_mixed(tmp_path: Path) -> None:
         tmp_path, precision="16-mixed", device="cuda", learning_rate=0.003, crops_per_image=15
     )
     training.fit(validation, log=lambda row: None)
-    assert max(row["val_dice"] for row in training.history) > 0.8
+    assert max(row["val_dice_true_scale"] for row in training.history) > 0.8
 
 
 def test_16_mixed_on_a_cpu_is_refused_instead_of_training_in_another_precision(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"16-mixed trains on a GPU only(.|\n)*bf16-mixed"):
-        make_fabric(write_params(tmp_path, train={"precision": "16-mixed"}))
+        make_fabric(write_params(tmp_path, train={"precision": "16-mixed"}).train)
 
 
 @pytest.mark.parametrize(("dices", "best"), [((0.9, 0.2), 0), ((0.2, 0.9), 1), ((0.5, 0.5), 1), ((0.0, 0.0), 1)])
@@ -211,15 +239,27 @@ def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_last(
     training, validation = training_of(tmp_path, encoder_name=SMALLEST, crops_per_image=1)
     scores, weights = iter(dices), []
 
-    def scored(segmenter: Segmenter, *_: object) -> dict[str, float]:
+    def scored(segmenter: Segmenter, records: list[Record], _: Training) -> list[tuple[float, float, float]]:
         weights.append({name: value.clone() for name, value in segmenter.net.state_dict().items()})
-        return {"val_loss": 1.0, "val_dice": next(scores), "val_iou": 0.5}
+        return [(1.0, next(scores), 0.5)] * len(records)
 
     monkeypatch.setattr("nuclei.train.training.validate", scored)
     kept = training.fit(validation, log=lambda row: None).net.state_dict()
     assert [all(torch.equal(kept[name], value) for name, value in each.items()) for each in weights] == [
         epoch == best for epoch in range(len(dices))
     ]
+
+
+@pytest.mark.parametrize("target", ["distance", "none"])
+def test_a_step_returns_the_loss_of_the_foreground_and_that_of_the_instance_target(target: str, tmp_path: Path) -> None:
+    training, _ = training_of(tmp_path, encoder_name=SMALLEST, crops_per_image=1, instance_target=target)
+    image, foreground, maps, weight = batch = next(training.batches(first=0))
+    with torch.no_grad():
+        logits, predicted = training.net(image)
+        expected = float(DiceBCELoss(training.train.dice_weight)(logits, foreground))
+        second = 0.0 if training.target is None else float(instance_loss(training.target, predicted, maps, weight))
+    assert training.step(batch, 1) == pytest.approx((expected, training.train.instance_weight * second), rel=1e-4)
+    assert (second > 0) == (target != "none")
 
 
 def test_the_model_scores_on_val_what_the_history_says_of_its_epoch(trained: Path) -> None:
@@ -233,7 +273,7 @@ def test_the_model_scores_on_val_what_the_history_says_of_its_epoch(trained: Pat
         ).dice
         for record in read_part(prepared, trained / "data/split.csv", "val")
     ]
-    assert sum(dices) / len(dices) == pytest.approx(history["val_dice"].max(), abs=1e-6)
+    assert sum(dices) / len(dices) == pytest.approx(history["val_dice_true_scale"].max(), abs=1e-6)
 
 
 def test_a_loss_that_is_not_finite_stops_training_with_advice_and_overwrites_nothing(workspace: Path) -> None:

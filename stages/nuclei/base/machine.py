@@ -9,6 +9,8 @@ import re
 import sys
 from pathlib import Path
 
+SPINS = 10_000  # of a waiting thread before it sleeps, some tenths of a millisecond: see tests/benchmarks/contention.py
+
 
 def cores() -> int:
     """How many cores this process may use."""
@@ -22,6 +24,17 @@ def cpu_model() -> str:
     listed = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: *(.+)$", listed.read_text(), re.MULTILINE) if listed.exists() else None
     return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def share_cores() -> None:
+    """Make OpenMP's threads sleep soon while they wait, so that other work on the machine does not stall them.
+
+    By default the threads of libgomp spin for milliseconds at the end of each parallel loop. Beside other work a thread
+    that spins keeps from the processor the one that it waits for, and a training step takes 3 to 18 times as long.
+    libgomp reads the variable when torch loads it. It changes no result, and what the user has set stands.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:  # GOMP_SPINCOUNT would override it
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
 
 
 def keep_freed_memory() -> None:

@@ -59,17 +59,17 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
             yield cast(Item, item)
 
 
+@lru_cache(maxsize=1)
+def end_with_parent() -> None:
+    """In a process that another one started: leave Ctrl-C to that one, and end when it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
 def _guarded(function: Callable[[Item], Result], parent: int, item: Item) -> Result:
     if os.getpid() != parent:
-        _follow(parent)
+        end_with_parent()
     return function(item)
-
-
-@lru_cache(maxsize=1)
-def _follow(parent: int) -> None:
-    """In a worker: ignore Ctrl-C, which the parent handles, and exit when the parent does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:

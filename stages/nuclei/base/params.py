@@ -62,6 +62,7 @@ class Fetch:
 class Prepare:
     max_image_px: Count
     max_archive_bytes: Count
+    binary_masks: Literal["error", "components", "instances"]
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -119,6 +120,8 @@ class Train:
     search_saddle_ratio: Thresholds
     search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
     device: Device
+    devices: Literal["auto"] | Count
+    nodes: Count
     precision: Precision
 
 

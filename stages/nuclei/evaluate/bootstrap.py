@@ -15,6 +15,11 @@ of unequal size give less information than as many equal ones, so n is their eff
     (sum of sizes)^2 / (sum of squared sizes)
 
 (Kish, 1965; as the sample size of clustered data: Carter, Schnepel and Steigerwald, 2017, doi:10.1162/REST_a_00639).
+
+Measured coverage: scores were simulated from beta(8, 1.2), as skewed as Dice, in 12, 25 and 60 groups of 12, 8 and 1 to
+4 images, with a correlation of 0, 0.3 and 0.7 within groups. The interval held the true mean in 93 to 97 % of the 1,000
+data sets of each kind, an interval over images in 60 to 96 %. No interval is wider than the range of the groups, so few
+groups are covered less: 2, 3, 4, 5, 6 and 8 equal ones in 49, 69, 85, 88, 91 and 92 %.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from scipy.special import ndtr, stdtrit
 from nuclei.scores.metrics import Values
 
 CONFIDENCE = 0.95
+FEWEST_GROUPS = 5  # of fewer, an interval would hold the true value in less than 88 % of cases: see above
 BLOCK = 2**22  # weights held at once
 
 Interval = tuple[float, float]
@@ -53,12 +59,12 @@ def intervals(
         undefined: for each statistic that leaves out some images, (images,) bool, True = left out.
 
     Returns:
-        Low and high for each name; NaN where fewer than two groups have an image that counts.
+        Low and high for each name; NaN where fewer than FEWEST_GROUPS groups have an image that counts.
     """
     _, member = np.unique(groups, return_inverse=True)  # (images,), which group, from 0
     sizes = {name: np.bincount(member[~left_out]) for name, left_out in (undefined or {}).items()}
     everyone = np.bincount(member)
-    if len(everyone) < 2:
+    if len(everyone) < FEWEST_GROUPS:
         return dict.fromkeys(statistics(np.ones((1, len(member)), dtype=np.int64)), (np.nan, np.nan))
     values = resampled(statistics, groups, resamples=resamples, seed=seed)
     return {name: interval(values[name], sizes.get(name, everyone)) for name in values}
@@ -81,10 +87,10 @@ def interval(values: NDArray[np.float64], sizes: NDArray[np.integer]) -> Interva
         sizes: (groups,), how many images of each group count.
 
     Returns:
-        Low and high; NaN where all values are NaN, or fewer than two groups have an image that counts.
+        Low and high; NaN where all values are NaN, or fewer than FEWEST_GROUPS groups have an image that counts.
     """
     defined = values[np.isfinite(values)]
-    if np.count_nonzero(sizes) < 2 or not len(defined):
+    if np.count_nonzero(sizes) < FEWEST_GROUPS or not len(defined):
         return np.nan, np.nan
     n = effective_groups(sizes)
     tail = ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - CONFIDENCE) / 2))

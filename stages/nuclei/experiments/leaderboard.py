@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nuclei.base.errors import InputError
 from nuclei.evaluate import aggregate
 from nuclei.evaluate.aggregate import LOWER_IS_BETTER, MEANS
-from nuclei.evaluate.bootstrap import effective_groups, resampled
+from nuclei.evaluate.bootstrap import FEWEST_GROUPS, effective_groups, resampled
 from nuclei.experiments.comparison import (
     RESAMPLES,
     SEED,
@@ -127,7 +127,7 @@ def _differences(pairs: Sequence[Pair], metric: str, groups: NDArray[np.int64]) 
 
     alone = statistics(np.ones((1, len(groups)), np.int64))
     differences = np.array([alone[str(place)][0] for place in range(len(pairs))])
-    if len(np.unique(groups)) < 2:
+    if len(np.unique(groups)) < FEWEST_GROUPS:
         return [{"difference": rounded(value), "low": None, "high": None, "p": None} for value in differences]
     values = resampled(statistics, groups, resamples=RESAMPLES, seed=SEED)
     count = [effective_groups(np.bincount(groups[_counted(rows, metric)])) for rows, _ in common]

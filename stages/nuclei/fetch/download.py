@@ -44,8 +44,9 @@ def download(url: str, target: Path, *, sha256: str | None, timeout_s: float, re
         fix = f"try again later, or check the address in a browser; {BY_HAND}"
         raise InputError("a server does not send the file", file=url, got=got, expected="200 OK", fix=fix) from None
     except requests.RequestException as error:
+        reason = getattr(error.args[0] if error.args else None, "reason", error)  # without urllib3's account of retries
         fix = f"check the network (and HTTPS_PROXY, if you are behind a proxy), then run it again; {BY_HAND}"
-        raise InputError("a download failed", file=url, got=error, fix=fix) from None
+        raise InputError("a download failed", file=url, got=reason, fix=fix) from None
     except ValueError as error:  # pooch's, of a hash that differs
         fix = f"open the address in a browser (a network that wants a login sends its own page instead); {BY_HAND}"
         raise InputError("a server sent another file than expected", file=url, got=error, fix=fix) from None

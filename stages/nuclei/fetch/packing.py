@@ -94,7 +94,7 @@ def members(folder: Path) -> list[tuple[str, Path]]:
             file=folder,
             got=", ".join(name for name, _ in found[:10]) or "no files",
             expected=f"images ({', '.join(EXTENSIONS)}), at any depth",
-            fix="give the folder that holds the images and masks, or an archive of it",
+            fix="give the folder that holds the images and masks; export other formats as TIFF or PNG",
         )
     return found
 

@@ -1,7 +1,7 @@
 """Decode TIFF files, of every compression by the same library, to the values that they store.
 
 The pixels of a file must not depend on its compression or layout, so tifffile and imagecodecs decode all of them. They
-leave orientation, palette, polarity and alpha to this module.
+leave orientation, palette, MinIsWhite and alpha to this module.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ JPEG_2000 = (COMPRESSION.JPEG2000, COMPRESSION.JPEG_2000_LOSSY, COMPRESSION.APER
 UNSUPPORTED = (COMPRESSION.OJPEG, COMPRESSION.APERIO_JP2000_YCBC)  # decoded in part, or to YCbCr
 FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
-AXES = {"C": "channels", "S": "channels", "Z": "slices (Z)", "T": "time points"}
+AXES = {"C": "channels", "Z": "slices (Z)", "T": "time points"}
 CHANNELS = "save the channel that shows the nuclei as a gray image, or a colour image as RGB"
 CONVERT = "save it as RGB or gray, uncompressed or with LZW, Deflate or Zstandard"
 
@@ -51,9 +51,7 @@ def decoded_tiff(data: bytes, name: str, max_px: int) -> Pixels:
         colours, photometric = _check_kind(page, name), page.photometric
         _check_segments(page, max_px)
         if page.compression in JPEGS and page.planarconfig == PLANARCONFIG.SEPARATE:
-            page.photometric = (
-                PHOTOMETRIC.MINISBLACK
-            )  # what each plane is: tifffile fails to decode it as a third of RGB
+            page.photometric = PHOTOMETRIC.MINISBLACK  # of each plane; tifffile can not decode it as a part of RGB
         try:
             values = page.asarray()
         except NotImplementedError as error:
@@ -79,7 +77,7 @@ def _only_page(file: TiffFile, name: str) -> Any:
     series = [some for some in file.series if not some.keyframe.is_reduced]
     if len(series) != 1:
         raise _not_one_image(f"{len(series)} images", "save each as a file of its own", name)
-    sizes = [(axis, size) for axis, size in zip(series[0].get_axes(False), series[0].get_shape(False), strict=True)]
+    sizes = zip(series[0].get_axes(False), series[0].get_shape(False), strict=True)
     several = [(AXES.get(axis, "pages"), size) for axis, size in sizes if axis not in "YXS" and size > 1]
     page = series[0].keyframe
     if several:
@@ -108,9 +106,7 @@ def _check_kind(page: Any, name: str) -> int:
         raise _not_supported(f"CMYK colours of {page.dtype}", name)
     colours, samples = SAMPLES[page.photometric], page.samplesperpixel
     # libtiff, and with it most viewers, takes a fourth sample of RGB for alpha where ExtraSamples is missing (OpenCV)
-    alpha = page.extrasamples[-1:] in [(kind,) for kind in ALPHA] or (
-        not page.extrasamples and (colours, samples) == (3, 4)
-    )
+    alpha = page.extrasamples[-1] in ALPHA if page.extrasamples else (colours, samples) == (3, 4)
     if samples < colours:
         raise ValueError(f"{samples} samples for {page.photometric.name}")
     if samples > colours + alpha:
@@ -122,8 +118,9 @@ def _check_kind(page: Any, name: str) -> int:
 
 def _check_segments(page: Any, max_px: int) -> None:
     """Refuse strips and tiles that are missing, or far larger than the image."""
-    if 0 in page.databytecounts[: math.prod(page.chunked)]:
-        raise ValueError("some of its strips or tiles are missing")
+    count = math.prod(page.chunked)
+    if min(len(page.dataoffsets), len(page.databytecounts)) < count or 0 in page.databytecounts[:count]:
+        raise ValueError("some of its strips or tiles are missing")  # tifffile would leave them as they are in memory
     height, width = (page.tilelength, page.tilewidth) if page.is_tiled else (1, page.imagewidth)
     if height * width > max(max_px, MIN_SEGMENT_PX):
         raise ValueError(f"it has tiles of {height} x {width} pixels")

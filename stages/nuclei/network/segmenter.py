@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +21,7 @@ from nuclei.network.inference import predict_maps
 from nuclei.network.labelling import Thresholds, label
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.network.normalisation import normalise_percentiles
-from nuclei.network.sizing import diameter, zoom_to
+from nuclei.network.sizing import Scale, diameter
 from nuclei.network.targets import TARGETS
 
 FOLDER = Path("data/model")
@@ -116,18 +117,27 @@ class Segmenter:
             diameter_px: of its nuclei; if None, it is measured in a first pass over the image at its own scale.
                 Ignored by a model that was trained without `train.diameter_px`.
         """
-        settings = self.settings
-        normalised = normalise_percentiles(rgb, settings.normalise_low, settings.normalise_high)
-        if settings.diameter_px is None:
-            return self._predict(normalised, 1.0, flips=settings.flips)
-        if diameter_px is None:
-            diameter_px = diameter(self.label(self._predict(normalised, 1.0, flips=False), ROUGH))
-        return self._predict(normalised, zoom_to(settings.diameter_px, diameter_px), flips=settings.flips)
+        return self.predict(rgb, self.scale(rgb, diameter_px))
 
-    def _predict(self, normalised: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
+    def scale(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> Scale:
+        """How an (H, W, 3) uint8 image is rescaled for the network, with a warning where it can not be as in training.
+
+        Args:
+            diameter_px: as for `maps`.
+        """
+        target_px = self.settings.diameter_px
+        if target_px is not None and diameter_px is None:
+            diameter_px = diameter(self.label(self._predict(rgb, 1.0, flips=False), ROUGH))
+        return Scale(diameter_px, target_px)
+
+    def predict(self, rgb: NDArray[np.uint8], scale: Scale) -> NDArray[np.float32]:
+        """What `maps` returns, of an image whose scale is known."""
+        return self._predict(rgb, scale.zoom, flips=self.settings.flips)
+
+    def _predict(self, rgb: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
         return predict_maps(
             self.net,
-            normalised,
+            normalise_percentiles(rgb, self.settings.normalise_low, self.settings.normalise_high),
             tile_px=self.settings.tile_px,
             overlap_px=self.settings.tile_overlap_px,
             flips=flips,
@@ -164,12 +174,15 @@ def segment_cell_image(
     Returns:
         (H, W) uint16, or uint32 for more than 65,535 nuclei: 0 = background, 1..n the nuclei.
 
+    Warns:
+        UserWarning: the nuclei are too large or too small to be rescaled to the diameter of training.
+
     Raises:
         InputError: there is no model, or the image can not be read or has the wrong shape or type.
     """
     segmenter = model if isinstance(model, Segmenter) else Segmenter.load(model)
     if isinstance(image, str | Path):
-        return segmenter.segment(read_rgb(Path(image)), diameter_px)
+        image = read_rgb(Path(image))
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
@@ -179,7 +192,10 @@ def segment_cell_image(
             expected="(H, W, 3) or (H, W) uint8",
             fix="give the path of the file instead: every format that prepare reads is converted",
         )
-    return segmenter.segment(image, diameter_px)
+    scale = segmenter.scale(image, diameter_px)
+    if scale.warning:
+        warnings.warn(scale.warning, stacklevel=2)
+    return segmenter.label(segmenter.predict(image, scale))
 
 
 def pick_device(device: str) -> str:

@@ -6,6 +6,7 @@ estimates; here it is measured in a first prediction at the image's own scale (s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -40,6 +41,44 @@ def zoom_to(target_px: float, diameter_px: float | None) -> float:
     if diameter_px is None:
         return 1.0
     return min(max(target_px / diameter_px, SMALLEST_ZOOM), LARGEST_ZOOM)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How one image is rescaled for the network.
+
+    Example:
+        >>> scale = Scale(diameter_px=60, target_px=25)
+        >>> scale.zoom, scale.warning is None
+        (0.6, False)
+
+    Attributes:
+        diameter_px: of the image's nuclei; None if unknown.
+        target_px: the diameter to which the images were rescaled in training; None if they were not.
+    """
+
+    diameter_px: float | None
+    target_px: float | None
+
+    @property
+    def zoom(self) -> float:
+        """The factor by which the image is rescaled."""
+        return 1.0 if self.target_px is None else zoom_to(self.target_px, self.diameter_px)
+
+    @property
+    def warning(self) -> str | None:
+        """What a user should know if the limits of the zoom keep the nuclei from the diameter of training."""
+        if self.target_px is None or self.diameter_px is None:
+            return None
+        wanted = self.target_px / self.diameter_px
+        if wanted == self.zoom:
+            return None
+        return (
+            f"nuclei of {self.diameter_px:.0f} px are outside what the model was trained for: the image would have to "
+            f"be rescaled by {wanted:.2f} to give them {self.target_px:g} px, but is rescaled by {self.zoom:g}, the "
+            f"{'smallest' if wanted < self.zoom else 'largest'} factor, so that the network sees them at "
+            f"{self.diameter_px * self.zoom:.0f} px and may miss, split or merge some"
+        )
 
 
 def zoomed_image(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from skimage import measure
 from skimage.segmentation import relabel_sequential
 
 from nuclei.base.errors import InputError
+from nuclei.images.io import check_background
+from nuclei.prepare.binary import Mask, Structure
 
+LEAST_BACKGROUND = 0.2  # of the image; in BBBC038 the least is 0.41
 Labels = NDArray[np.uint16 | np.uint32]  # (H, W), 0 = background
 
 
@@ -24,8 +28,8 @@ class Defect:
     """What is wrong with the annotation of one image.
 
     Attributes:
-        defect: "overlapping masks", "hidden masks", "empty masks" or "nuclei in pieces"; `prepare` adds
-            "duplicate image".
+        defect: "overlapping masks", "hidden masks", "empty masks", "divided nuclei", "components of
+            binary masks", "little background", "pixels without a value" or "duplicate image".
         count: number of masks, nuclei or images that have it.
         pixels: number of pixels affected.
         action: what was done about it.
@@ -37,7 +41,21 @@ class Defect:
     action: str
 
 
-def from_masks(masks: Iterable[tuple[str, NDArray[np.bool_]]], shape: tuple[int, int]) -> tuple[Labels, list[Defect]]:
+class Annotation(NamedTuple):
+    """The annotation of one image.
+
+    Attributes:
+        labels: (H, W) uint16, or uint32 above 65,535 nuclei; 0 is background, nuclei are 1..n.
+        defects: what was wrong with it.
+        structure: in how many parts the nuclei are.
+    """
+
+    labels: Labels
+    defects: list[Defect]
+    structure: Structure
+
+
+def from_masks(masks: Iterable[tuple[str, Mask]], shape: tuple[int, int]) -> Annotation:
     """Combine masks of one nucleus each into a label map.
 
     Labels follow the order of the masks. A pixel covered by two masks goes to the smaller nucleus, because it is the
@@ -48,14 +66,11 @@ def from_masks(masks: Iterable[tuple[str, NDArray[np.bool_]]], shape: tuple[int,
         masks: pairs of the name that errors use and the mask, (H, W) bool; only its bounding box is kept in memory.
         shape: height and width of the image.
 
-    Returns:
-        (H, W) uint16, or uint32 above 65,535 nuclei, with consecutive labels; and the defects.
-
     Raises:
         InputError: a mask differs from the image in shape. It is not dropped, because the masks of two images may have
             been swapped.
     """
-    nuclei: list[tuple[tuple[slice, slice], NDArray[np.bool_]]] = []
+    nuclei: list[tuple[tuple[slice, slice], Mask]] = []
     empty = 0
     for name, mask in masks:
         _check_shape(name, mask.shape, shape)
@@ -80,22 +95,38 @@ def from_masks(masks: Iterable[tuple[str, NDArray[np.bool_]]], shape: tuple[int,
         defects.append(Defect("overlapping masks", losers, pixels, "pixels given to the smaller nucleus"))
         if not left.all():
             defects.append(Defect("hidden masks", int((left == 0).sum()), int(areas[left == 0].sum()), "dropped"))
-    compact = _consecutive(labels)
-    return compact, defects + _pieces(compact)
+    return _annotation(labels, defects)
 
 
-def from_label_map(name: str, labels: Labels, shape: tuple[int, int]) -> tuple[Labels, list[Defect]]:
+def from_label_map(name: str, labels: Labels, shape: tuple[int, int]) -> Annotation:
     """Check a label map (H, W) and renumber its labels 1..n in their order; it may be empty.
 
-    Returns:
-        (H, W) uint16, or uint32 above 65,535 nuclei, with consecutive labels; and the defects.
-
     Raises:
-        InputError: it differs from the image in shape.
+        InputError: it differs from the image in shape, or its background is not 0.
     """
     _check_shape(name, labels.shape, shape)
-    labels = _consecutive(labels)
-    return labels, _pieces(labels)
+    check_background(labels, name)
+    return _annotation(labels, [])
+
+
+def from_binary_masks(masks: Iterable[tuple[str, Mask]], shape: tuple[int, int]) -> Annotation:
+    """Make a nucleus of each 8-connected component of binary masks; where masks overlap or touch, they are joined.
+
+    Args:
+        masks: pairs of the name that errors use and the mask, (H, W) bool.
+        shape: height and width of the image.
+
+    Raises:
+        InputError: a mask differs from the image in shape.
+    """
+    joined = np.zeros(shape, np.bool_)
+    for name, mask in masks:
+        _check_shape(name, mask.shape, shape)
+        joined |= mask
+    count, labels = cv2.connectedComponents(joined.view(np.uint8), connectivity=8)
+    pixels = int(np.count_nonzero(joined))
+    defects = [Defect("components of binary masks", count - 1, pixels, "each became a nucleus")] if pixels else []
+    return _annotation(labels.astype(np.uint32), defects)
 
 
 def _check_shape(name: str, got: tuple[int, ...], expected: tuple[int, int]) -> None:
@@ -109,19 +140,21 @@ def _check_shape(name: str, got: tuple[int, ...], expected: tuple[int, int]) -> 
         )
 
 
-def _consecutive(labels: NDArray[np.unsignedinteger]) -> Labels:
-    """Renumber labels 1..n in their order, in the smaller of the two types that holds them."""
+def _annotation(labels: NDArray[np.unsignedinteger], defects: list[Defect]) -> Annotation:
+    """Number the labels consecutively, and add the defects of the label map as a whole."""
     consecutive = relabel_sequential(labels)[0]
-    return np.asarray(consecutive.astype(np.uint16 if consecutive.max(initial=0) < 2**16 else np.uint32))
-
-
-def _pieces(labels: Labels) -> list[Defect]:
-    """Nuclei of several 8-connected components; `pixels` counts those outside the largest component of each."""
-    count = pixels = 0
-    for label, box in enumerate(ndimage.find_objects(labels), start=1):
-        nucleus = (labels[box] == label).view(np.uint8)
-        pieces, _, stats, _ = cv2.connectedComponentsWithStats(nucleus, connectivity=8)
-        if pieces > 2:  # OpenCV counts the background too
-            areas = stats[1:, cv2.CC_STAT_AREA]
-            count, pixels = count + 1, pixels + int(areas.sum() - areas.max())
-    return [Defect("nuclei in pieces", count, pixels, "kept as one nucleus each")] if count else []
+    kept = np.asarray(consecutive.astype(np.uint16 if consecutive.max(initial=0) < 2**16 else np.uint32))
+    nuclei, components = int(kept.max(initial=0)), measure.label(kept, background=0, connectivity=2)
+    areas = np.bincount(components.ravel())[1:]
+    label_of = np.zeros(len(areas) + 1, np.int64)
+    label_of[components.ravel()] = kept.ravel()
+    largest = np.zeros(nuclei + 1, np.int64)
+    np.maximum.at(largest, label_of[1:], areas)
+    divided = int(np.count_nonzero(np.bincount(label_of[1:], minlength=1) > 1))
+    if divided:  # the pixels are those outside the largest component of each
+        pixels = int(areas.sum() - largest.sum())
+        defects = [*defects, Defect("divided nuclei", divided, pixels, "kept as one nucleus each")]
+    background = int(np.count_nonzero(kept == 0))
+    if background < LEAST_BACKGROUND * kept.size:
+        defects = [*defects, Defect("little background", 1, background, "kept")]
+    return Annotation(kept, defects, Structure(nuclei, divided, len(areas)))

@@ -2,27 +2,49 @@
 
 Two layouts, with or without folders above them:
 
-    Kaggle's                                   side by side, as StarDist and Cellpose have it
+    Kaggle's                                   side by side, as StarDist, Cellpose and nnU-Net have it
     ID/images/ID.png                           images/NAME.png
-    ID/masks/ANY.png    one nucleus each       masks/NAME.tif or NAME_masks.tif    one label map
+    ID/masks/ANY.png    one nucleus each       masks/NAME.tif    one label map
 
-Label maps may also lie beside their images as NAME_masks.tif. Without masks, images may lie anywhere. Folder names may
-be capitalised, and `labels` may stand for `masks`.
+`FOLDERS` lists the names that folders may have. A label map may end in one of `MASK_ENDINGS`, and then it may also lie
+beside its image. Without masks, images may lie anywhere.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from nuclei.base.errors import InputError
 from nuclei.base.formats import EXTENSIONS
 from nuclei.images.records import is_name
 
-FOLDERS = {"images": "images", "masks": "masks", "labels": "masks"}  # name in lower case: what the folder holds
+IMAGES, MASKS = "images", "masks"
+FOLDERS = {  # name in lower case: what the folder holds
+    **dict.fromkeys(("images", "image", "imgs", "img", "imagestr"), IMAGES),
+    **dict.fromkeys(("masks", "mask", "labels", "label", "labelstr", "cp_masks"), MASKS),
+    **dict.fromkeys(("gt", "groundtruth", "ground_truth", "annotations"), MASKS),
+}
+MASK_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")  # a longer one before those that it ends in
+IMAGE_ENDINGS = ("_img", "_image", "_0000")  # Cellpose's, and nnU-Net's for the first channel: absent from mask names
+DRAWINGS = ("_cp_output", "_flows", "_outlines", "_overlay")  # endings of pictures of a result, no data
+NOT_READ = (  # endings of images in other formats
+    *(".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".ims", ".zvi", ".svs", ".ndpi", ".mrxs", ".scn", ".dv"),
+    *(".jp2", ".j2k", ".gif", ".webp", ".heic", ".dcm", ".nii", ".mrc"),
+)
+ANNOTATIONS = {  # endings of annotation files that are not read: how to make label maps of them
+    ".geojson": "in QuPath, export a label image (Exporting annotations > Labeled images)",
+    ".json": "for COCO, pycocotools' annToMask makes a mask of each annotation",
+    ".roi": "in Fiji, fill each ROI with its number in an empty 16-bit image",
+    ".zip": "in Fiji, open the ROI set and fill each ROI with its number in an empty 16-bit image",
+    ".npy": "in Cellpose, save the masks as PNG or TIFF (File > Save masks as PNG/tif)",
+    ".xml": "export label maps from the program that wrote them",
+    ".txt": "export label maps from the program that wrote them",
+}
+SHOWN = 3  # examples in a message
 
 
 @dataclass(frozen=True)
@@ -49,82 +71,172 @@ class Sample:
 def samples(files: Iterable[str], archive: Path) -> list[Sample]:
     """Group the files of a data set into samples, sorted by id; images without annotation are among them.
 
-    Files that are no images are ignored (tables, notes, bounding boxes under `labels`), except in `images` and `masks`.
+    The id is the name of the image, or in Kaggle's layout that of its folder. Where annotated images of several folders
+    have one name, as `train/images/1.png` and `val/images/1.png`, the folders above come before it: `train_1`, `val_1`.
 
     Raises:
-        InputError: there is no image; a file in `images` or `masks` is no image; a mask belongs to no image; an image
-            has two label maps; two images have the same id, or one that can not be a file name.
+        InputError: there is no image, or one in a format that is not read; a mask belongs to no image; an image has two
+            label maps; two images have the same id, or one that can not be a file name.
     """
-    images: dict[str, list[str]] = defaultdict(list)  # by the folder that holds `images`, or else the image itself
+    files = sorted(files)
+    paths = [PurePosixPath(file) for file in files]
+    _check_formats(paths, archive)
+    bases = {str(path.with_suffix("")) for path in paths if path.suffix.lower() in EXTENSIONS}
+    images: dict[str, list[str]] = defaultdict(list)  # by the folder of the sample or samples
     masks: dict[str, list[str]] = defaultdict(list)
-    paths = {file: PurePosixPath(file) for file in sorted(files)}
-    bases = {path.with_suffix("") for path in paths.values()}
-    for file, path in paths.items():
-        folder = path.parent.name.lower()
-        kind = FOLDERS.get(folder, "")
-        if path.suffix.lower() not in EXTENSIONS:
-            if folder in ("images", "masks"):
-                expected = ", ".join(EXTENSIONS)
-                raise InputError(f"a file in {folder}/ is no image", file=f"{archive}: {file}", expected=expected)
+    for file, path in zip(files, paths, strict=True):
+        if path.suffix.lower() not in EXTENSIONS or _is_drawing(path, bases):
             continue
-        beside = path.stem.endswith("_masks") and path.with_name(path.stem.removesuffix("_masks")) in bases
-        is_mask = kind == "masks" or beside
-        (masks if is_mask else images)[str(path.parent.parent if kind else path.parent)].append(file)
+        root, kind = _placed(path)
+        (masks if kind == MASKS or _beside(path, bases) else images)[root].append(file)
     if not images:
-        raise InputError(
-            "an archive holds no images",
-            file=archive,
-            expected="ID/images/ID.png and ID/masks/*.png, or images/NAME.png and masks/NAME.png",
-        )
-    found = [
-        sample for root, members in images.items() for sample in _grouped(root, members, masks.pop(root, []), archive)
+        expected = "ID/images/ID.png and ID/masks/*.png, or images/NAME.png and masks/NAME.tif"
+        raise InputError("an archive holds no images", file=archive, got=_some(files), expected=expected)
+    found = {root: _grouped(root, members, masks.pop(root, []), archive) for root, members in images.items()}
+    for root, strays in masks.items():
+        raise _stray(strays[0], archive, root)
+    return _with_ids(found, archive)
+
+
+def ignored(files: Iterable[str]) -> list[str]:
+    """The files of a data set that are neither images nor annotations, such as tables and notes."""
+    paths = [PurePosixPath(file) for file in files]
+    bases = {str(path.with_suffix("")) for path in paths if path.suffix.lower() in EXTENSIONS}
+    return sorted(str(path) for path in paths if path.suffix.lower() not in EXTENSIONS or _is_drawing(path, bases))
+
+
+def check_annotated(found: Sequence[Sample], files: Iterable[str], archive: Path) -> None:
+    """Raise InputError if an image has no annotation; the message says what is the likely reason."""
+    bare = [sample.image for sample in found if not sample.annotated]
+    if not bare:
+        return
+    fix = "give an image without nuclei one mask that is all zero; put images to be predicted in stage1_test.zip"
+    others = [file for file in ignored(files) if PurePosixPath(file).suffix.lower() in ANNOTATIONS]
+    if others and len(bare) == len(found):
+        ways = sorted({ANNOTATIONS[PurePosixPath(file).suffix.lower()] for file in others})
+        fix = f"annotations are read as label maps or masks, not from {_some(others)}: {'; '.join(ways)}"
+    elif any(PurePosixPath(image).stem.endswith("_0001") for image in bare):
+        fix = "NAME_0000, NAME_0001, ... are read as images, not as channels: save them as one file, or keep one"
+    raise InputError(
+        f"{len(bare)} of {len(found)} images have no masks",
+        file=archive,
+        got=_some(bare),
+        expected="ID/masks/*.png for ID/images/ID.png, or masks/NAME.tif for images/NAME.png",
+        fix=fix,
+    )
+
+
+def _check_formats(paths: list[PurePosixPath], archive: Path) -> None:
+    """Refuse images and masks in formats that are not read, except the originals of images that were exported."""
+    read = {path.stem for path in paths if path.suffix.lower() in EXTENSIONS}
+    missing = [
+        str(path)
+        for path in paths
+        if path.suffix.lower() in NOT_READ and (path.stem not in read or _placed(path)[1] == MASKS)
     ]
-    for strays in masks.values():
-        raise _stray(strays[0], archive)
-    _check_ids(found, archive)
-    return sorted(found, key=lambda sample: sample.id)
+    missing += sorted({str(path).split(".zarr/")[0] + ".zarr" for path in paths if ".zarr/" in str(path)})
+    if missing:
+        fix = "export them as TIFF or PNG, for example with Fiji, or move them elsewhere"
+        problem = f"{len(missing)} files are in a format that is not read"
+        raise InputError(problem, file=archive, got=_some(missing), expected=", ".join(EXTENSIONS), fix=fix)
+
+
+def _placed(path: PurePosixPath) -> tuple[str, str]:
+    """The folder of the sample that a file belongs to, and what the folder of the file holds.
+
+    The innermost folder of images or masks is left out: `a/images/b/1.png` and `a/masks/b/1.png` lie in `a/b`.
+    """
+    folders = path.parts[:-1]
+    for depth in reversed(range(len(folders))):
+        if kind := FOLDERS.get(folders[depth].lower()):
+            return str(PurePosixPath(*folders[:depth], *folders[depth + 1 :])), kind
+    return str(path.parent), ""
+
+
+def _beside(path: PurePosixPath, bases: set[str]) -> bool:
+    """Whether a file is the label map of an image in the same folder."""
+    names = [path.stem.removesuffix(ending) for ending in MASK_ENDINGS if path.stem.endswith(ending)]
+    return any(str(path.with_name(name + ending)) in bases for name in names if name for ending in ("", *IMAGE_ENDINGS))
+
+
+def _is_drawing(path: PurePosixPath, bases: set[str]) -> bool:
+    names = [path.stem.removesuffix(ending) for ending in DRAWINGS if path.stem.endswith(ending)]
+    return any(str(path.with_name(name)) in bases for name in names if name)
 
 
 def _grouped(root: str, images: list[str], masks: list[str], archive: Path) -> list[Sample]:
     """The samples of one folder: one sample in Kaggle's layout, or all its images with their label maps."""
     stems = {PurePosixPath(image).stem for image in images}
-    maps = [mask for mask in masks if _image_of(mask, stems)]
+    names = {stem.removesuffix(ending): stem for ending in IMAGE_ENDINGS for stem in sorted(stems)}
+    names |= {stem: stem for stem in stems}
+    maps = {mask: stem for mask in masks if (stem := _image_of(mask, names))}
     name = PurePosixPath(root).name
-    if len(images) == 1 and name and (name in stems or (masks and not maps)):
+    plain = all(PurePosixPath(mask).stem == stem for mask, stem in maps.items())
+    if len(images) == 1 and name and ((name in stems and plain) or (masks and not maps)):
         return [Sample(name, images[0], masks=tuple(masks))]
+    labels: dict[str, str] = {}
     for mask in masks:
         if mask not in maps:
             raise _stray(mask, archive)
-    labels: dict[str, str] = {}
-    for mask in maps:
-        stem = _image_of(mask, stems)
-        if stem in labels:
-            got = f"{labels[stem]} and {mask}"
-            raise InputError(f"an image has two label maps: {stem}", file=archive, got=got, expected="one")
-        labels[stem] = mask
+        if other := labels.get(maps[mask]):
+            got = f"{other} and {mask}"
+            raise InputError(f"an image has two label maps: {maps[mask]}", file=archive, got=got, expected="one")
+        labels[maps[mask]] = mask
     return [Sample(stem, image, labels=labels.get(stem)) for image in images for stem in [PurePosixPath(image).stem]]
 
 
-def _image_of(mask: str, stems: set[str]) -> str:
+def _image_of(mask: str, names: dict[str, str]) -> str:
     """The stem of the image whose label map this is, judging by its name; empty if there is none."""
     stem = PurePosixPath(mask).stem
-    return next((name for name in (stem, stem.removesuffix("_masks")) if name in stems), "")
+    candidates = [stem, *(stem.removesuffix(ending) for ending in MASK_ENDINGS if stem.endswith(ending))]
+    return next((names[name] for name in candidates if name in names), "")
 
 
-def _stray(mask: str, archive: Path) -> InputError:
-    expected = "the name of an image, with or without _masks at its end"
-    return InputError("a mask belongs to no image", file=f"{archive}: {mask}", expected=expected)
+def _stray(mask: str, archive: Path, root: str = "") -> InputError:
+    path = PurePosixPath(mask)
+    inner = path.parent.name.lower() not in FOLDERS and _placed(path)[1] == MASKS
+    fix = "rename it after its image, or move it elsewhere"
+    if inner:
+        fix = f"if the files in {path.parent}/ are the masks, move them up, into the folder of masks itself"
+    elif root:
+        fix = "put the images beside it, in a folder images/"
+    expected = "the name of an image, which may be followed by " + ", ".join(MASK_ENDINGS)
+    return InputError("a mask belongs to no image", file=f"{archive}: {mask}", expected=expected, fix=fix)
 
 
-def _check_ids(samples: list[Sample], archive: Path) -> None:
+def _with_ids(found: dict[str, list[Sample]], archive: Path) -> list[Sample]:
+    """All samples, sorted by id, with ids that are unique and valid file names."""
+    every = [(root, sample) for root, members in found.items() for sample in members]
+    counts = Counter(_folded(sample.id) for _, sample in every)
+    repeated = [sample for _, sample in every if counts[_folded(sample.id)] > 1]
+    if repeated and all(sample.annotated for sample in repeated):
+        every = [(root, replace(sample, id=_long_id(PurePosixPath(root), sample.id))) for root, sample in every]
     known: dict[str, Sample] = {}
-    for sample in samples:
-        id = sample.id
-        if not is_name(id):
+    for _, sample in every:
+        if not is_name(sample.id):
             fix = "give the image a shorter name of letters, digits, - and _"
-            raise InputError("an image's name is not a valid file name everywhere", file=archive, got=repr(id), fix=fix)
-        # some file systems ignore case, or normalise Unicode
-        other = known.setdefault(unicodedata.normalize("NFC", id).casefold(), sample)
+            problem = "an image's name is not a valid file name everywhere"
+            raise InputError(problem, file=archive, got=repr(sample.id), fix=fix)
+        other = known.setdefault(_folded(sample.id), sample)
         if other is not sample:
             got = f"{other.image} and {sample.image}"
-            raise InputError("two images have the same name", file=archive, got=got, fix="rename one of them")
+            fix = "rename one of them"
+            folders_of = sorted({str(PurePosixPath(each.image).parent) for each in (other, sample)})
+            if len(folders_of) > 1 and not (sample.annotated and other.annotated):
+                fix = f"are those in {folders_of[0]}/ or {folders_of[1]}/ masks? Name that folder masks/"
+            raise InputError("two images have the same name", file=archive, got=got, fix=fix)
+    return sorted(known.values(), key=lambda sample: sample.id)
+
+
+def _long_id(root: PurePosixPath, id: str) -> str:
+    """The id with the folders above it; in Kaggle's layout the last one has the id as its name."""
+    return "_".join((*(root.parent if root.name == id else root).parts, id))
+
+
+def _folded(id: str) -> str:
+    """Equal for names that some file systems do not tell apart, because they ignore case or normalise Unicode."""
+    return unicodedata.normalize("NFC", id).casefold()
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

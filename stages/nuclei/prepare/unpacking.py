@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.base.params import Prepare
-from nuclei.images.io import modality, read_labels, read_mask, read_rgb, write_labels, write_rgb
+from nuclei.images.io import modality, read_image, read_labels, read_mask, write_labels, write_rgb
 from nuclei.images.records import image_path, label_path
-from nuclei.prepare.annotations import Defect, from_label_map, from_masks
+from nuclei.prepare.annotations import Annotation, Defect, from_binary_masks, from_label_map, from_masks
 from nuclei.prepare.archives import Archive, Member
+from nuclei.prepare.binary import Structure, read_binary
 from nuclei.prepare.layouts import Sample
 
 Row = dict[str, object]
@@ -33,35 +34,54 @@ class Task:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The result for one sample: its row of index.csv, the defects of its annotation, and a hash of its pixels."""
+    """The result for one sample: its row of index.csv, the defects and structure of its annotation, a pixel hash."""
 
     row: Row
     defects: list[Defect]
+    structure: Structure
     digest: bytes
 
 
 def prepare_one(task: Task) -> Prepared:
     """Write the image and, if it is annotated, the label map of one sample."""
-    sample, limit = task.sample, task.params.max_image_px
-    image = task.members[sample.image]
-    rgb = read_rgb(image.read(), name=str(image), max_px=limit)
-    height, width = rgb.shape[:2]
+    sample = task.sample
+    file = task.members[sample.image]
+    image = read_image(file.read(), name=str(file), max_px=task.params.max_image_px)
+    height, width = image.rgb.shape[:2]
+    write_rgb(image_path(task.folder, sample.id), image.rgb)
     row: Row = {"id": sample.id, "height": height, "width": width}
     defects: list[Defect] = []
-    write_rgb(image_path(task.folder, sample.id), rgb)
+    structure = Structure()
+    if image.missing_px:
+        defects.append(Defect("pixels without a value", 1, image.missing_px, "set to 0"))
     if sample.annotated:
-        if sample.labels is not None:
-            drawn = task.members[sample.labels]
-            found = read_labels(drawn.read(), name=str(drawn), max_px=limit)
-            labels, defects = from_label_map(str(drawn), found, (height, width))
-        else:
-            members = (task.members[mask] for mask in sample.masks)
-            masks = ((str(mask), read_mask(mask.read(), name=str(mask), max_px=limit)) for mask in members)
-            labels, defects = from_masks(masks, (height, width))
+        annotation = _annotated(task, (height, width))
+        labels, structure = annotation.labels, annotation.structure
+        defects += annotation.defects
         write_labels(label_path(task.folder, sample.id), labels)
-        row |= {"nuclei": int(labels.max()), "foreground": f"{np.count_nonzero(labels) / labels.size:.6f}"}
-    row |= {"modality": modality(rgb), "source": sample.image}
-    return Prepared(row, defects, hashlib.sha256(repr(rgb.shape).encode() + rgb.tobytes()).digest())
+        row |= {"nuclei": structure.nuclei, "foreground": f"{np.count_nonzero(labels) / labels.size:.6f}"}
+    row |= {"modality": modality(image.rgb), "source": sample.image}
+    digest = hashlib.sha256(repr(image.rgb.shape).encode() + image.rgb.tobytes()).digest()
+    return Prepared(row, defects, structure, digest)
+
+
+def _annotated(task: Task, shape: tuple[int, int]) -> Annotation:
+    """Read the annotation of a sample as prepare.binary_masks says."""
+    sample, mode, limit = task.sample, task.params.binary_masks, task.params.max_image_px
+    files = [task.members[name] for name in (sample.masks if sample.labels is None else (sample.labels,))]
+    if mode == "components":
+        masks = ((str(file), read_binary(file.read(), name=str(file), max_px=limit)) for file in files)
+        return from_binary_masks(masks, shape)
+    if sample.labels is None:
+        masks = ((str(file), read_mask(file.read(), name=str(file), max_px=limit)) for file in files)
+        annotation = from_masks(masks, shape)
+    else:
+        annotation = from_label_map(
+            str(files[0]), read_labels(files[0].read(), name=str(files[0]), max_px=limit), shape
+        )
+    if mode == "error" and annotation.structure.looks_binary:
+        raise annotation.structure.error(files[0])
+    return annotation
 
 
 def opened(archive: Path, params: Prepare) -> Archive:

@@ -16,7 +16,7 @@ from nuclei.report.tables import METRICS, Reports, Table
 
 
 def intervals(reports: Reports) -> Drawing:
-    """The main metrics with their 95 % intervals over images."""
+    """The main metrics with their 95 % intervals over groups of images."""
     shown = [name for name in ("dice", "iou", "map", "ap50", "ap75", "pq") if _known(reports, name)]
     figure, axes = _axes()
     texts = []
@@ -31,7 +31,7 @@ def intervals(reports: Reports) -> Drawing:
         axes.hlines(rows, low, high, color=COLOURS[part], linewidth=2.4, alpha=0.75)
         axes.plot(values, rows, "s" if part == "val" else "o", color=COLOURS[part], markersize=7, label=NAMES[part])
         texts += [f"{NAMES[part]} {METRICS[name].title} {_with_interval(reports, part, name)}" for name in shown]
-    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), xlabel="score; line: 95 % interval over images")
+    axes.set(xlim=(0, 1), ylim=(len(shown) - 0.5, -0.5), xlabel="score; line: 95 % interval over groups of images")
     axes.set_yticks(range(len(shown)), [METRICS[name].title for name in shown])
     axes.grid(axis="y", visible=False)
     _legends(figure, axes)

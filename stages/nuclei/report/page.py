@@ -23,7 +23,7 @@ from nuclei.images.records import Record
 from nuclei.pictures.verdicts import ERRORS
 from nuclei.report.drawing import NAMES, Picture
 from nuclei.report.gallery import SCORES, Case
-from nuclei.report.tables import METRICS, Metric, Reports, Table
+from nuclei.report.tables import METRICS, STRATUM_SCORES, Metric, Reports, Table
 
 TEMPLATE = "page.html.j2"
 HEADLINE = ("dice", "iou", "map", "ap50", "pq")
@@ -34,17 +34,6 @@ GROUPINGS = {
     "modality": "modality",
     "size": "the median area of the nuclei of an image",
     "nucleus size": "the area of the nucleus itself",
-}
-GROUP_SCORES = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "map": "mAP",
-    "ap50": "AP50",
-    "pq": "PQ",
-    "recall50": "found at IoU 0.50",
-    "recall75": "found at IoU 0.75",
-    "splits": "splits per 100 nuclei",
-    "merges": "merges per 100 nuclei",
 }
 SOURCES = {
     "sample": "a synthetic sample, drawn by this project",
@@ -120,7 +109,7 @@ def render(
         headline=_headline(reports),
         metrics=_metrics(reports),
         totals=[_total(part, reports.table("per_image", part)) for part in reports.parts()],
-        groups=_groups(reports.table("by_stratum")),
+        groupings=_groupings(reports.table("by_stratum")),
         classes=reports.table("classification_report").to_dict("records"),
         figures=list(zip(light, dark, strict=True)),
         gallery=gallery,
@@ -215,20 +204,21 @@ def _total(part: str, table: Table) -> dict[str, Any]:
     return {
         "part": part,
         "images": len(table),
+        "groups": table["group"].nunique(),
         "nuclei": int(table["nuclei"].sum()),
         "undefined": int(table["dice"].isna().sum()),
     }
 
 
-def _groups(table: Table) -> list[dict[str, Any]]:
+def _groupings(table: Table) -> list[dict[str, Any]]:
     """The tables of by_stratum.csv, each without the score columns that are empty in it."""
-    groups = []
+    groupings = []
     for name, rows in table.groupby("grouping", sort=False):
-        scores = {column: title for column, title in GROUP_SCORES.items() if rows[column].notna().any()}
+        scores = {column: title for column, title in STRATUM_SCORES.items() if rows[column].notna().any()}
         title = GROUPINGS.get(str(name), str(name))
         undefined = bool((rows["map_undefined"] > 0).any())
-        groups.append({"title": title, "scores": scores, "undefined": undefined, "rows": rows.to_dict("records")})
-    return groups
+        groupings.append({"title": title, "scores": scores, "undefined": undefined, "rows": rows.to_dict("records")})
+    return groupings
 
 
 def _split(facts: Facts) -> list[dict[str, Any]]:

@@ -17,20 +17,32 @@ PARTS = ("val", "test")
 
 Table: TypeAlias = Any  # a pandas DataFrame; its stubs can not know the type of a column
 
+STRATUM_SCORES = {  # scores by modality and by size, and their headings
+    "dice": "Dice",
+    "iou": "IoU",
+    "map": "mAP",
+    "ap50": "AP50",
+    "pq": "PQ",
+    "recall50": "found at IoU 0.50",
+    "recall75": "found at IoU 0.75",
+    "splits": "splits per 100 nuclei",
+    "merges": "merges per 100 nuclei",
+}
+
 # Columns of text; all others hold numbers, or an empty cell where a score is undefined.
 TEXT = {"id", "part", "modality", "class", "actual", "predicted", "grouping", "group", "stratum"}
 COLUMNS = {
-    "per_image": "id part modality height width nuclei nuclei_predicted median_area_px dice iou precision recall map "
-    "ap50 ap75 sq rq pq aji count_error splits merges",
+    "per_image": "id part group modality height width nuclei nuclei_predicted median_area_px dice iou precision recall "
+    "map ap50 ap75 sq rq pq aji count_error splits merges",
     "classification_report": "part class precision recall f1 support",
     "confusion": "part actual predicted pixels",
     "roc": "part threshold fpr tpr",
     "precision_recall": "part threshold recall precision",
     "ap": "part iou ap ap_pooled precision recall f1",
     "calibration": "part low high mean_score fraction_positive pixels",
-    "by_stratum": "part grouping stratum images groups map_undefined nuclei dice iou map ap50 pq recall50 recall75 "
-    "splits merges",
-    "history": "epoch train_loss val_loss val_dice val_iou learning_rate",
+    "by_stratum": "part grouping stratum images groups map_undefined nuclei "
+    + " ".join(f"{name} {name}_low {name}_high" for name in STRATUM_SCORES),
+    "history": "epoch train_loss train_instance_loss val_loss val_dice_true_scale val_iou_true_scale learning_rate",
     "search": "foreground saddle_ratio min_area_px map",
 }
 
@@ -95,16 +107,17 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % confidence interval over images; `low` and `high` are NaN where none could be computed.
+    """A 95 % confidence interval over groups of images; `low` and `high` are NaN where none could be computed.
 
     Attributes:
-        images, nuclei: of the part.
+        images, groups, nuclei: of the part.
         undefined: images without a score, left out.
     """
 
     low: float
     high: float
     images: int
+    groups: int
     nuclei: int
     undefined: int
 
@@ -195,10 +208,10 @@ def _number(value: object, path: Path, name: str) -> float:
 
 def _interval(value: object, path: Path, name: str) -> Interval:
     if not isinstance(value, dict) or not {"low", "high"} <= value.keys():
-        expected = '{"low": number, "high": number, "images": count, "nuclei": count, "undefined": count}'
+        expected = '{"low": number, "high": number, "images": count, "groups": count, "nuclei": count, ...}'
         raise InputError(
             f"the interval of {name} is malformed", file=path, got=repr(value), expected=expected, fix=REMAKE
         )
     low, high = (_number(value[side], path, name) for side in ("low", "high"))
-    counts = (int(_number(value.get(count, 0), path, name)) for count in ("images", "nuclei", "undefined"))
+    counts = (int(_number(value.get(count, 0), path, name)) for count in ("images", "groups", "nuclei", "undefined"))
     return Interval(low, high, *counts)

@@ -13,34 +13,52 @@ from nuclei.report.tables import Reports
 
 
 def learning_curves(reports: Reports) -> Drawing:
-    """Losses, validation scores and learning rate, epoch by epoch."""
+    """Losses, validation scores and learning rate, epoch by epoch.
+
+    The validation scores are not those of the evaluation: to be fast, they take the scale of each image from its ground
+    truth, and 0.5 as threshold.
+    """
     history = reports.table("history")
     epochs = history["epoch"]
     figure = Figure()
     loss, score, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.3))
     dot = "o" if len(epochs) < 3 else None
-    loss.plot(epochs, history["train_loss"], marker=dot, linestyle="solid", color="C2", label="training")
-    loss.plot(epochs, history["val_loss"], marker=dot, linestyle=DASHES["val"], color="C0", label="validation")
-    score.plot(epochs, history["val_dice"], marker=dot, linestyle="solid", color="C0", label="validation Dice")
-    score.plot(epochs, history["val_iou"], marker=dot, linestyle=(0, (1, 1.2)), color="C0", label="validation IoU")
+    loss.plot(epochs, history["train_loss"], marker=dot, linestyle="solid", color="C2", label="training, foreground")
+    if history["train_instance_loss"].any():
+        second = {"linestyle": (0, (1, 1.2)), "color": "C2", "label": "training, instances"}
+        loss.plot(epochs, history["train_instance_loss"], marker=dot, **second)
+    loss.plot(
+        epochs, history["val_loss"], marker=dot, linestyle=DASHES["val"], color="C0", label="validation, foreground"
+    )
+    score.plot(epochs, history["val_dice_true_scale"], marker=dot, linestyle="solid", color="C0", label="Dice")
+    score.plot(epochs, history["val_iou_true_scale"], marker=dot, linestyle=(0, (1, 1.2)), color="C0", label="IoU")
     rate.plot(epochs, history["learning_rate"], marker=dot, linestyle="solid", color="C4")
     loss.set(ylabel="loss", ylim=(0, None))
-    score.set(ylabel="score", ylim=(0, 1))
+    score.set(ylabel="validation score\nat true scale", ylim=(0, 1))
     rate.set(ylabel="learning\nrate", xlabel="epoch", ylim=(0, None))
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
     kept = "none is defined"
-    if history["val_dice"].notna().any():
-        best = history.loc[history["val_dice"][::-1].idxmax()]  # the last of equal ones, as in training
-        kept = f"{best['val_dice']:.3f}, after epoch {best['epoch']:.0f}"
-        score.plot(best["epoch"], best["val_dice"], "o", markersize=9, markerfacecolor="none", color="C1", label="kept")
+    if history["val_dice_true_scale"].notna().any():
+        best = history.loc[history["val_dice_true_scale"][::-1].idxmax()]  # the last of equal ones, as in training
+        kept = f"{best['val_dice_true_scale']:.3f}, after epoch {best['epoch']:.0f}"
+        score.plot(
+            best["epoch"],
+            best["val_dice_true_scale"],
+            "o",
+            markersize=9,
+            markerfacecolor="none",
+            color="C1",
+            label="kept",
+        )
     for axes in (loss, score):
-        axes.legend(loc="best", ncols=3)
+        axes.legend(loc="best")
     figure.align_ylabels()
     first, last = history.iloc[0], history.iloc[-1]
     alt = (
         f"Over {len(epochs)} epoch{'' if len(epochs) == 1 else 's'} the training loss goes from "
         f"{first['train_loss']:.3g} to {last['train_loss']:.3g}, the validation loss from {first['val_loss']:.3g} to "
-        f"{last['val_loss']:.3g}; the best validation Dice: {kept}."
+        f"{last['val_loss']:.3g}; "
+        f"the best validation Dice, with the true scale of each image and threshold 0.5: {kept}."
     )
     return Drawing("Learning curves", alt, figure)
 

@@ -12,7 +12,7 @@ from nuclei.base.formats import EXTENSIONS
 from nuclei.images.records import MAX_NAME_BYTES
 from nuclei.segment.table import stem_of
 
-LABELS, OVERLAY, TABLE = "_labels.tif", "_overlay.png", "nuclei.csv"
+LABELS, OVERLAY = "_labels.tif", "_overlay.png"
 # How the names of label maps, masks and pictures of an image end: ours, and those of Cellpose and other programs.
 ANNOTATIONS = ("_labels", "_label", "_masks", "_mask", "_overlay", "_seg", "_flows", "_cp_masks", "_cp_output")
 ANNOTATION_FOLDERS = ("masks", "labels")

@@ -56,7 +56,7 @@ def is_ours(path: Path) -> bool:
             with tifffile.TiffFile(path) as file:
                 mark = file.pages.first.software
                 return mark.startswith(PREFIX) and mark == _mark(file.asarray())
-        with Image.open(path, formats=["PNG"]) as image:
+        with PngImagePlugin.PngImageFile(path) as image:  # Image.open has a size limit for the whole process
             mark = image.info.get(KEY, "")
             return mark.startswith(PREFIX) and mark == _mark(np.asarray(image))
     except Exception:  # decoders raise almost any exception on files that are not what they seem

@@ -1,4 +1,7 @@
-"""Measurements of each nucleus: its shape, in pixels, and its intensities, in the values that the image file stores."""
+"""Measurements of each nucleus and of the whole image.
+
+Shapes are measured in pixels, intensities in the values that the image file stores.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage, spatial
 from skimage.measure import regionprops_table
 
+from nuclei.network.sizing import diameter
+
 Column = NDArray[Any]  # (n,), an entry for each nucleus
 
 SHAPE = (
@@ -18,6 +23,7 @@ SHAPE = (
 INTENSITY = (
     "intensity_mean", "intensity_std", "intensity_min", "intensity_max", "intensity_sum", "background_median",
 )  # fmt: skip
+IMAGE = ("height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px")
 PROPERTIES = (
     "label", "centroid", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation",
     "eccentricity", "solidity", "bbox",
@@ -33,6 +39,23 @@ def channels_of(stored: NDArray[Any]) -> NDArray[Any]:
     """(H, W, C) from (H, W) or (H, W, C), with C = 1 if all channels are equal, as of a gray image saved as RGB."""
     values = stored.reshape(*stored.shape[:2], -1)
     return values[..., :1] if (values == values[..., :1]).all() else values
+
+
+def summarise(labels: NDArray[np.integer], channels: int) -> dict[str, Column]:
+    """The measurements of a whole image, the columns `IMAGE` with one entry each.
+
+    height_px, width_px, channels: the image's size, and how many channels were measured.
+    nuclei: their number.
+    foreground: fraction of the pixels that belong to a nucleus.
+    diameter_px: the area-weighted median diameter of the nuclei; NaN if there are none.
+
+    Args:
+        labels: (H, W), 0 = background, 1..n the nuclei.
+        channels: of the image.
+    """
+    typical = diameter(labels)
+    entries = (*labels.shape, channels, labels.max(), (labels > 0).mean(), np.nan if typical is None else typical)
+    return {name: np.array([entry]) for name, entry in zip(IMAGE, entries, strict=True)}
 
 
 def measure(labels: NDArray[np.integer], values: NDArray[Any]) -> dict[str, Column]:
@@ -83,19 +106,20 @@ def _nearest(centroids: Column) -> Column:
 
 def _intensities(present: Column, labels: NDArray[np.integer], channel: NDArray[Any]) -> list[Column]:
     """The columns `INTENSITY` of one channel (H, W) for the labels `present`."""
-    if not len(present):
-        return [np.zeros(0)] * len(INTENSITY)
     finite = np.isfinite(channel)
-    counted = np.where(finite, labels, 0)
-    low, high, _, _ = ndimage.extrema(channel, counted, present)
-    with np.errstate(invalid="ignore"):  # a nucleus without a finite value has no mean: NaN
-        mean = ndimage.mean(channel, counted, present)
-        std = ndimage.standard_deviation(channel, counted, present)
-    sums = ndimage.sum_labels(channel, counted, present)
     background = channel[finite & (labels == 0)]
-    median = np.median(background) if background.size else np.nan
+    median = np.full(len(present), np.median(background) if background.size else np.nan)
+    counted = finite & (labels > 0)
+    owners, values = labels[counted], channel[counted]
+    if not len(owners):
+        return [*([np.full(len(present), np.nan)] * 5), median]
+    low, high, _, _ = ndimage.extrema(values, owners, present)
+    with np.errstate(invalid="ignore"):  # a nucleus without a finite value has no mean: NaN
+        mean = ndimage.mean(values, owners, present)
+        std = ndimage.standard_deviation(values, owners, present)
+    sums = ndimage.sum_labels(values, owners, present)
     if channel.dtype.kind in "iu":
         sums = sums.astype(np.int64)
     else:
         low, high, sums = (np.where(np.isnan(mean), np.nan, column) for column in (low, high, sums))
-    return [mean, std, low, high, sums, np.full(len(present), median)]
+    return [mean, std, low, high, sums, median]

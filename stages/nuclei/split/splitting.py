@@ -1,4 +1,4 @@
-"""Who is in train, val and test: whole groups, in parts that are alike, decided by the seed alone."""
+"""Division of images into train, val and test: groups stay whole, parts are alike, and the seed decides alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nuclei.base.errors import InputError
 from nuclei.base.files import read_rows
 from nuclei.images.records import PARTS, Record
 
-TOTAL_WEIGHT = 20.0  # of the right number of images in each part, against 1 of each stratum's
-ABSENT = 1000.0  # what it costs when a part lacks a modality that it could have
+TOTAL_WEIGHT = 20.0  # of the total number of images in a part, relative to that of each stratum
+ABSENT = 1000.0  # cost of a part without a modality that has enough groups for every part
 Counts = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
@@ -25,19 +25,19 @@ Indices = NDArray[np.intp]
 def split(
     records: Sequence[Record], groups: Sequence[int], *, val_fraction: float, test_fraction: float, seed: int
 ) -> dict[str, str]:
-    """Divide images among the parts, so that each has its fraction of all, of each modality and of each size.
+    """Divide images among the parts so that each has its fraction of all images, of each modality and of each size.
 
-    Groups stay whole. Among the divisions of groups it looks for the one with the least
-    sum of (images - wanted)^2 / wanted over parts and strata (modality; modality and size to the next power of two
-    of the area), from a random start by moving and swapping groups until nothing is gained. Rare modalities have
-    the same say as common ones, and come into every part if they have as many groups as there are parts.
+    Groups stay whole. From a random start, groups are moved and swapped as long as this lowers the sum of
+    (images - wanted)^2 / wanted over parts and strata. Strata are modalities, and modalities with sizes to the nearest
+    power of two of the area. Dividing by `wanted` gives rare modalities the weight of common ones; a modality with at
+    least as many groups as there are parts comes into every part.
 
     Args:
         records: the images, in any order.
-        groups: of each image; those of one number are not divided.
-        val_fraction: of the images.
-        test_fraction: of the images.
-        seed: of the start, and of which one of like groups goes where.
+        groups: the group of each image; images of one group go to one part.
+        val_fraction: fraction of the images for val.
+        test_fraction: fraction of the images for test.
+        seed: seed of the random start, and of the choice between groups with the same numbers of images per stratum.
 
     Returns:
         The part of each id, sorted by id.
@@ -51,10 +51,10 @@ def split(
     units = sorted(members.values(), key=lambda unit: unit[0].id)
     kinds: dict[tuple[tuple[str, int], ...], list[list[Record]]] = defaultdict(list)
     for unit in units:
-        kinds[_kind(unit)].append(unit)  # groups of one kind can stand for each other
+        kinds[_kind(unit)].append(unit)  # groups of one kind are interchangeable
     if len(units) < len(PARTS):
         got = f"{len(records)} images, which make {len(units)} groups"
-        fix = "take more images, or raise split.duplicate_similarity if images that differ are taken for the same"
+        fix = "take more images, or raise split.duplicate_similarity if different images were grouped as duplicates"
         raise InputError("there are too few images for a split", got=got, expected="at least 3 groups", fix=fix)
 
     rng = np.random.default_rng(seed)
@@ -95,7 +95,7 @@ def split_fold(
     pairs = sorted(zip(records, groups, strict=True), key=lambda pair: pair[0].id)
     ids, strata = np.array([record.id for record, _ in pairs]), np.array([_stratum(record) for record, _ in pairs])
     first = {group: number for number, group in enumerate(dict.fromkeys(group for _, group in pairs))}
-    group = np.array([first[group] for _, group in pairs])  # numbered by appearance: other numbers, the same folds
+    group = np.array([first[group] for _, group in pairs])  # so that folds do not depend on the numbers given
     if len(first) < 2 * folds:
         got, expected = f"{len(ids)} images in {len(first)} groups", f"at least {2 * folds} groups"
         raise InputError("too few images for so many folds", got=got, expected=expected, fix="lower split.folds")
@@ -120,16 +120,16 @@ def read_list(path: Path, ids: set[str]) -> dict[str, str]:
     """Read a user's own split: a CSV of id,part, with each image's id once.
 
     Raises:
-        InputError: the file is absent; it names images that are not there, lacks some, or names one twice; a part
-            is none of `PARTS`, or has no image.
+        InputError: the file is absent; it lists unknown images, lacks some, or lists one twice; a part is none of
+            `PARTS`, or has no image.
     """
-    fix = f"write a CSV with the columns id and part, where part is one of {', '.join(PARTS)}"
+    fix = f"write a CSV with the columns id and part ({', '.join(PARTS)}), or set split.list to null"
     rows = read_rows(path, ["id", "part"], fix=fix)
     counts = Counter(row["id"] for row in rows)
     wrong = {
         "unknown ids": sorted(set(counts) - ids),
         "missing ids": sorted(ids - set(counts)),
-        "ids that stand twice": sorted(id for id, count in counts.items() if count > 1),
+        "ids that appear twice": sorted(id for id, count in counts.items() if count > 1),
         "unknown parts": sorted({row["part"] for row in rows} - set(PARTS)),
     }
     found = [f"{len(names)} {what} ({_some(names)})" for what, names in wrong.items() if names]
@@ -151,7 +151,7 @@ def check_parts(parts: Mapping[str, str], path: Path | None = None) -> None:
 
 
 def check_nuclei(parts: Mapping[str, str], records: Iterable[Record], path: Path | None = None) -> None:
-    """Raise InputError if a part has no nucleus: nothing could be learnt, tuned or scored there."""
+    """Raise InputError if a part has no nucleus, because nothing could be learnt, tuned or scored on it."""
     nuclei = Counter(dict.fromkeys(PARTS, 0))
     for record in records:
         nuclei[parts[record.id]] += record.nuclei
@@ -165,7 +165,7 @@ def check_nuclei(parts: Mapping[str, str], records: Iterable[Record], path: Path
 
 
 def divided(parts: Mapping[str, str], groups: Mapping[str, int]) -> list[int]:
-    """The groups that lie in more than one part: none of `split`'s, but perhaps of a list."""
+    """The groups that are in more than one part, as a user's list may have them."""
     seen: dict[int, set[str]] = defaultdict(set)
     for id, group in groups.items():
         seen[group].add(parts[id])
@@ -188,9 +188,9 @@ def _kind(unit: Sequence[Record]) -> tuple[tuple[str, int], ...]:
 def _strata(
     kinds: Mapping[tuple[tuple[str, int], ...], list[list[Record]]], units: list[list[Record]]
 ) -> tuple[Counts, Counts, NDArray[np.bool_]]:
-    """For each kind the number of images: of all, of each modality, of each stratum, (kinds, strata).
+    """The images per group of each kind, in total, by modality and by stratum: (kinds, strata).
 
-    And the weight of each column, and whether every part must have some of it.
+    Also the weight of each column, and whether every part must have some of it.
     """
     modalities = sorted({record.modality for unit in units for record in unit})
     strata = sorted({name for kind in kinds for name, _ in kind})
@@ -202,18 +202,18 @@ def _strata(
             table[row, 1 + len(modalities) + strata.index(name)] += count
     weights = np.ones(table.shape[1])
     weights[0] = TOTAL_WEIGHT
-    having = np.array([len(same) for same in kinds.values()]) @ (table > 0)  # groups that have some of each
+    having = np.array([len(same) for same in kinds.values()]) @ (table > 0)  # groups with images of each stratum
     required = (having >= len(PARTS)) & (np.arange(table.shape[1]) <= len(modalities))
     return table, weights, required
 
 
 def _start(rng: Generator, sizes: list[int], fractions: Counts) -> NDArray[np.int64]:
-    """How many groups of each kind go to each part, at random in about the wanted fractions: (kinds, parts)."""
+    """A random number of groups of each kind for each part, in about the wanted fractions: (kinds, parts)."""
     return np.array([rng.multinomial(size, fractions) for size in sizes])
 
 
 class _Cost:
-    """How far a division is from the wanted one; for many at once: counts of images (..., parts, strata)."""
+    """The distance of a division from the wanted one; takes numbers of images, (..., parts, strata)."""
 
     def __init__(self, table: Counts, weights: Counts, required: NDArray[np.bool_], fractions: Counts) -> None:
         self.table, self.weights, self.required, self.fractions = table, weights, required, fractions
@@ -226,10 +226,10 @@ class _Cost:
 
 
 def _search(amounts: NDArray[np.int64], cost: _Cost) -> NDArray[np.int64]:
-    """Move one group, or swap two, as long as that helps; each time what helps most."""
+    """Move one group or swap two, whichever lowers the cost most, until nothing lowers it."""
     amounts = amounts.copy()
     ways = [(a, b) for a in range(len(PARTS)) for b in range(len(PARTS)) if a != b]
-    # the last "kind" is nothing: a swap with it is a move
+    # the last row is an empty group: a swap with it is a move
     table = np.vstack([cost.table, np.zeros(cost.table.shape[1])])
     while True:
         counts = amounts.T @ cost.table  # (parts, strata)

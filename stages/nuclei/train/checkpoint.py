@@ -21,6 +21,7 @@ import torch
 
 from nuclei.base import files
 from nuclei.network.model import check_sums, save_tensors
+from nuclei.train.provenance import versions
 
 FOLDER = Path("data/.resume")
 PACKAGE = Path(__file__).parents[1]
@@ -28,8 +29,8 @@ KEPT = 3  # interrupted trainings that can still be resumed
 
 
 def key(decides: object, inputs: Iterable[Path]) -> str:
-    """Hash what decides a result: plain values, file contents, the loaded code of this project, torch's version."""
-    digest = hashlib.sha256(json.dumps([decides, torch.__version__], sort_keys=True).encode())
+    """Hash what decides a result: plain values, file contents, this project's loaded code, the versions of packages."""
+    digest = hashlib.sha256(json.dumps([decides, versions()], sort_keys=True).encode())
     for path in [*inputs, *_code()]:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]

@@ -53,6 +53,7 @@ class Crops(Dataset[Crop]):
         self.target = TARGETS.get(train.instance_target)
         self.augment = augmentation(train.augment, train.crop_px)
         self.weights = image_weights(self.records, train.size_exponent, train.rare_exponent)
+        self.drawn: tuple[int, NDArray[np.intp]] = (-1, np.zeros(0, np.intp))  # an epoch, and its image numbers
         self.kept: dict[str, tuple[NDArray[np.uint8], NDArray[np.integer]]] = {}
         self.free_bytes = train.keep_images_mb * 2**20
 
@@ -61,7 +62,9 @@ class Crops(Dataset[Crop]):
 
     def __getitem__(self, index: int) -> Crop:
         epoch, position = divmod(index, self.per_epoch)
-        record = self.records[draw(self.weights, self.per_epoch, self.seed, epoch)[position]]
+        if self.drawn[0] != epoch:
+            self.drawn = epoch, draw(self.weights, self.per_epoch, self.seed, epoch)
+        record = self.records[self.drawn[1][position]]
         random = np.random.default_rng([self.seed, epoch, position, 1])
         rgb, labels = self._read(record)
         rgb, labels = _window(rgb, labels, window_px(self.train.crop_px), random)

@@ -26,7 +26,7 @@ VARIABLE = "trainingRun"  # of the page's window
 CODE = ("stages", "params.yaml", "dvc.yaml", "requirements.txt")  # what decides a training, apart from the data
 PACKAGES = (
     *("albumentations", "lightning-fabric", "numpy", "opencv-python-headless", "scikit-image", "scipy"),
-    *("segmentation-models-pytorch", "torch", "torchvision"),
+    *("segmentation-models-pytorch", "timm", "torch", "torchvision"),
 )
 
 
@@ -48,7 +48,15 @@ def start() -> Start:
 
 
 def write(
-    path: Path, start: Start, history: Path, weights: Path, *, device: torch.device, precision: str, resumed: bool
+    path: Path,
+    start: Start,
+    history: Path,
+    weights: Path,
+    *,
+    device: torch.device,
+    processes: int,
+    precision: str,
+    resumed: bool,
 ) -> None:
     """Write the facts of a finished training.
 
@@ -56,13 +64,13 @@ def write(
         path: the script, beside the page.
         history: the file of its learning curves, whose hash tells the page which run the facts belong to.
         weights: the file of its weights, whose hash can be compared with that of another training.
-        device, precision: those used, never `auto`.
+        device, processes, precision: those used, never `auto`.
         resumed: whether it resumed an interrupted run, so that its seconds do not cover all epochs.
     """
     facts = {
         "history_sha256": hashlib.sha256(history.read_bytes()).hexdigest(),
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
-        "promise": promise(device),
+        "promise": promise(device, processes),
         "started": start.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round(time.monotonic() - start.clock, 1),
         "resumed": resumed,
@@ -72,19 +80,26 @@ def write(
         "cpu": cpu_model(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": precision,
-        "versions": {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": versions(),
     }
     # `<` is escaped so that no value can end the script; ASCII, so that the encoding does not matter
     value = json.dumps(facts, indent=2).replace("<", "\\u003c")
     files.write_text(path, f"window.{VARIABLE} = {value};\n")
 
 
-def promise(device: torch.device) -> str:
+def versions() -> dict[str, str]:
+    """The versions of Python and of every package that decides what a training gives."""
+    return {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def promise(device: torch.device, processes: int) -> str:
     """How closely another training from the same revision, parameters and data reproduces this one."""
     if device.type == "cpu":
-        return f"the same bits on this kind of processor with {torch.get_num_threads()} threads, else nearly the same"
+        threads = f"{torch.get_num_threads()} threads" + (f" in each of {processes} processes" if processes > 1 else "")
+        return f"the same bits on this kind of processor with {threads}, else nearly the same"
     return "nearly the same: on this device sums are added up in another order each time"
 
 

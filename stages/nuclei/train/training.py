@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
@@ -33,7 +33,11 @@ from nuclei.train.crops import Crops
 from nuclei.train.losses import DiceBCELoss, instance_loss
 
 Row = dict[str, float]
-HISTORY_COLUMNS = ["epoch", "train_loss", "val_loss", "val_dice", "val_iou", "learning_rate"]
+Item = TypeVar("Item")
+HISTORY_COLUMNS = [
+    *("epoch", "train_loss", "train_instance_loss"),  # of the second head, which neither of the other losses includes
+    *("val_loss", "val_dice_true_scale", "val_iou_true_scale", "learning_rate"),  # see `validate`
+]
 
 
 class Training:
@@ -80,43 +84,50 @@ class Training:
         batches = self.batches(first=len(self.history))
         for epoch in range(len(self.history) + 1, self.crops.epochs + 1):
             start = time.monotonic()
+            # what dropout draws depends on the epoch, not on those before it: a resumed run draws the same
+            torch.manual_seed(_seed(self.crops.seed, epoch, self.fabric.global_rank))
             losses = [
                 self.step(batch, epoch)
-                for batch in track(
+                for batch in self._track(
                     (next(batches) for _ in range(self.steps_per_epoch)),
                     what=f"epoch {epoch}/{self.crops.epochs}",
                     total=self.steps_per_epoch,
                     unit="step",
                 )
             ]
+            of_foreground, of_instances = np.mean(losses, axis=0).tolist()
             row = {
                 "epoch": epoch,
-                "train_loss": float(np.mean(losses)),
-                **validate(self._segmenter(replace(self.settings, flips=False)), validation, self),
+                "train_loss": of_foreground,
+                "train_instance_loss": of_instances,
+                **self._validate(validation),
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
             self._check(row["val_loss"], f"the loss on the validation images is no longer finite: epoch {epoch}")
             self._keep(row)
             log(row)
-            print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
+            self.fabric.print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
         self.average.module.load_state_dict(self.best)
         return self._segmenter(self.settings)
 
-    def step(self, batch: Sequence[Tensor], epoch: int) -> float:
-        """Update the weights with one batch of `batches` and return its loss.
+    def step(self, batch: Sequence[Tensor], epoch: int) -> tuple[float, float]:
+        """Update the weights with one batch of `batches` and return its two losses, whose sum is minimised.
+
+        The second, of the instance target, is weighted by train.instance_weight; 0 without a second head.
 
         Raises:
             InputError: the loss or its gradient is not finite; `epoch` is named in the message.
         """
         image, foreground, maps, weight = batch
-        image = image.contiguous(memory_format=torch.channels_last)
-        logits, predicted = self.net(image)
+        logits, predicted = self._forward(image.contiguous(memory_format=torch.channels_last))
         loss = self.loss(logits, foreground)
+        losses = [loss, torch.zeros_like(loss)]
         if self.target is not None:
-            loss = loss + self.train.instance_weight * instance_loss(self.target, predicted, maps, weight)
-        value = float(loss.detach())
+            losses[1] = self.train.instance_weight * instance_loss(self.target, predicted, maps, weight)
+            loss = losses[0] + losses[1]
+        of_foreground, of_instances = self._mean(torch.stack(losses).detach()).tolist()
         where = f"epoch {epoch}, step {self.schedule.last_epoch + 1}"
-        self._check(value, f"the loss is no longer finite: {where}")
+        self._check(of_foreground + of_instances, f"the loss is no longer finite: {where}")
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
             self.net, self.optimizer, max_norm=self.train.gradient_clip, error_if_nonfinite=False
@@ -127,24 +138,57 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         self.average.update_parameters(self.net.module)
-        return value
+        return of_foreground, of_instances
 
     def batches(self, first: int) -> Iterator[Sequence[Tensor]]:
-        """All batches from epoch `first`, counted from 0, to the last; none holds crops of two epochs."""
-        per_epoch, size = self.crops.per_epoch, self.train.batch_size
+        """All batches from epoch `first`, counted from 0, to the last; none holds crops of two epochs.
+
+        Each of several processes gets its slice of every batch, so together they get the crops of one process.
+        """
+        per_epoch, size, rank = self.crops.per_epoch, self.train.batch_size, self.fabric.global_rank
+        share = size // self.fabric.world_size
         batches = [
-            list(range(start, start + size)) for start in range(first * per_epoch, self.crops.epochs * per_epoch, size)
+            list(range(start + rank * share, start + (rank + 1) * share))
+            for start in range(first * per_epoch, self.crops.epochs * per_epoch, size)
         ]
         on_cpu = self.fabric.device.type == "cpu"
-        workers = 0 if on_cpu else min(cores(), 16)
-        self.crops.share_memory(max(workers, 1))
-        loader = DataLoader(self.crops, batch_sampler=batches, num_workers=workers, pin_memory=not on_cpu)
+        here = self.fabric.world_size // self.train.nodes  # processes on this machine
+        workers = 0 if on_cpu else min(max(cores() // here, 1), 16)
+        self.crops.share_memory(max(workers, 1) * here)
+        loader = DataLoader(
+            self.crops,
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=not on_cpu,
+            generator=torch.Generator(),  # its own, so that starting the loader draws nothing from the network's
+        )
         loaded: Iterator[Any] = iter(self.fabric.setup_dataloaders(loader, use_distributed_sampler=False))
         if not on_cpu:
             return loaded
         # one thread that loads ahead takes less time from the network's cores than worker processes or OpenCV's threads
         cv2.setNumThreads(1)
         return ahead(loaded)
+
+    def _mean(self, value: Tensor) -> Tensor:
+        """The mean over all processes, in place, so that all of them stop where it is not finite."""
+        return cast(Tensor, self.fabric.all_reduce(value, reduce_op="mean"))
+
+    def _track(self, items: Iterable[Item], **meter: Any) -> Iterator[Item]:
+        """Show the progress of the first process."""
+        return track(items, **meter) if self.fabric.is_global_zero else iter(items)
+
+    def _forward(self, image: Tensor) -> Any:
+        """What the network returns, (logits, maps)."""
+        try:
+            return self.net(image)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                "batch normalisation can not train on one value per channel",
+                got=f"{len(image)} crop of {image.shape[-1]} px at a time",
+                fix=f"raise train.batch_size ({self.train.batch_size}) or train.crop_px ({self.train.crop_px})",
+            ) from None
 
     def _check(self, value: float, problem: str) -> None:
         """Raise InputError if a loss, or the norm of a gradient, is not finite."""
@@ -156,6 +200,25 @@ class Training:
                 f"({self.train.gradient_clip}), or set train.precision to 32-true; nothing was overwritten",
             )
 
+    def _validate(self, records: Sequence[Record]) -> Row:
+        """Score the averaged weights; each of several processes takes its share of the images."""
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        if processes > 1:
+            for buffer in self.average.module.buffers():  # each process has its own statistics of batch normalisation
+                distributed.broadcast(buffer, 0)
+        segmenter = self._segmenter(replace(self.settings, flips=False))
+        own = validate(segmenter, records[rank::processes], self)
+        shares = [own]
+        if processes > 1:
+            shares = [[] for _ in range(processes)]
+            distributed.all_gather_object(shares, own)
+        losses, dices, ious = zip(*(shares[i % processes][i // processes] for i in range(len(records))), strict=True)
+        return {
+            "val_loss": float(np.mean(losses)),
+            "val_dice_true_scale": float(np.nanmean(dices)),
+            "val_iou_true_scale": float(np.nanmean(ious)),
+        }
+
     def _segmenter(self, settings: Settings) -> Segmenter:
         """A segmenter with the averaged weights."""
         averaged = cast(NucleusNet, self.average.module)
@@ -163,55 +226,65 @@ class Training:
 
     def _keep(self, row: Row) -> None:
         """Add an epoch to the history, keep its weights if they are the best so far, and write the checkpoint."""
-        if row["val_dice"] >= max((earlier["val_dice"] for earlier in self.history), default=-1.0):
+        if row["val_dice_true_scale"] >= max(
+            (earlier["val_dice_true_scale"] for earlier in self.history), default=-1.0
+        ):
             self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.history.append(row)
-        self.checkpoint.save(
-            {
-                "net": self.net.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "random": torch.get_rng_state(),
-                "history": self.history,
-                "best": self.best,
-            }
-        )
+        if self.fabric.is_global_zero:
+            self.checkpoint.save(
+                {
+                    "net": self.net.state_dict(),
+                    "average": self.average.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "schedule": self.schedule.state_dict(),
+                    "scaler": self.fabric.strategy.precision.state_dict(),  # of 16-mixed; else empty
+                    "history": self.history,
+                    "best": self.best,
+                }
+            )
 
     def _resume(self) -> None:
+        if self.fabric.is_global_zero:
+            self.checkpoint.start()
         state = self.checkpoint.load()
+        epochs = 0 if state is None else len(state["history"])
+        first = self.fabric.broadcast(epochs)
+        if first != epochs:
+            raise InputError(
+                "the processes of this training read different checkpoints",
+                file=self.checkpoint.path,
+                got=f"{epochs} epochs",
+                expected=f"{first} epochs, as in the first process",
+                fix="run it in a folder that all machines share",
+            )
         if state is None:
             return
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["random"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
         self.history, self.best = state["history"], state["best"]
-        print(f"resuming after epoch {len(self.history)} of an interrupted run", flush=True)
+        self.fabric.print(f"resuming after epoch {len(self.history)} of an interrupted run", flush=True)
 
 
-def validate(segmenter: Segmenter, records: Sequence[Record], training: Training) -> Row:
-    """Score the foreground at 0.5 on whole images: the mean over images of loss, Dice and IoU.
+def validate(segmenter: Segmenter, records: Sequence[Record], training: Training) -> list[tuple[float, float, float]]:
+    """Score the foreground at 0.5 on whole images: the loss, Dice and IoU of each.
 
     Each image is rescaled by the diameter of its annotated nuclei, which saves the first pass that measures it.
     """
-    losses, dices, ious = [], [], []
-    for record in track(records, what="validation", total=len(records)):
+    scores = []
+    for record in training._track(records, what="validation", total=len(records)):
         labels = read_labels(label_path(training.crops.folder, record.id))
         truth = labels > 0
         probability = segmenter.maps(read_rgb(image_path(training.crops.folder, record.id)), diameter(labels))[0]
         logits = torch.logit(torch.from_numpy(probability), eps=1e-6)
-        losses.append(float(training.loss(logits[None, None], torch.from_numpy(truth)[None, None].float())))
+        loss = training.loss(logits[None, None], torch.from_numpy(truth)[None, None].float())
         counts = pixel_counts(truth, probability >= 0.5)
-        dices.append(counts.dice)
-        ious.append(counts.iou)
+        scores.append((float(loss), float(counts.dice), float(counts.iou)))
     segmenter.net.train()
-    return {
-        "val_loss": float(np.mean(losses)),
-        "val_dice": float(np.nanmean(dices)),
-        "val_iou": float(np.nanmean(ious)),
-    }
+    return scores
 
 
 def _optimizer(net: NucleusNet, train: Train, *, fused: bool) -> torch.optim.Optimizer:
@@ -260,8 +333,13 @@ def _ema(decay: float) -> Callable[[Any, Any, Any], None]:
     return update
 
 
+def _seed(*numbers: int) -> int:
+    """A seed for torch of several numbers, with no relation between those of neighbouring numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
 def _line(row: Row, epochs: int, seconds: float) -> str:
     return (
         f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  "
-        f"val Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}  {seconds:.1f} s"
+        f"val Dice {row['val_dice_true_scale']:.4f}  IoU {row['val_iou_true_scale']:.4f}  {seconds:.1f} s"
     )
