@@ -48,3 +48,4 @@ check: setup-tests
 lock: setup-tests
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) tests/requirements.in -o tests/requirements.txt
+	$(COMPILE) requirements-export.in -o requirements-export.txt

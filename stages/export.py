@@ -63,7 +63,7 @@ def main() -> None:
                 fix = "pip install -r requirements-export.txt"
                 raise InputError("bioimage.io needs packages that are not installed", got=error, fix=fix) from None
             text = (folder / card.NAME).read_text(encoding="utf-8")
-            package.write(segmenter, read_rgb(arguments.bioimageio), text, cited, folder / PACKAGE)
+            package.write(segmenter, read_rgb(arguments.bioimageio), text, cited, known, folder / PACKAGE)
     print(f"{arguments.out}: the graph differs from torch by at most {difference:.1g}")
 
 

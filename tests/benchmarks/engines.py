@@ -19,42 +19,68 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 from nuclei.base.machine import cores, cpu_model, keep_freed_memory
-from nuclei.export import graph, quantise
+from nuclei.export import graph
+from nuclei.export.engine import OnnxNet
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_part
-from nuclei.network.segmenter import Segmenter
+from nuclei.network.inference import STRIDE
+from nuclei.network.normalisation import normalise_percentiles, to_tensor
+from nuclei.network.segmenter import Segmenter, Settings
 from nuclei.scores.matching import match
 
 PREPARED, SPLIT = Path("data/prepared"), Path("data/split.csv")
+CROP_PX = 256  # of what calibrates
 
 
-class Engine(nn.Module):
-    """A compiled graph in the network's place."""
+class Crops(CalibrationDataReader):  # type: ignore[misc]
+    """The upper left corners of images, normalised, one after the other."""
 
-    def __init__(self, run: object) -> None:
-        super().__init__()
-        self.run, self.nothing = run, nn.Parameter(torch.empty(0))
+    def __init__(self, paths: list[Path], settings: Settings) -> None:
+        self.crops = ({graph.INPUT: crop(read_rgb(path), settings)} for path in paths)
 
-    def predict(self, image: Tensor) -> Tensor:
-        return torch.from_numpy(np.concatenate(self.run(image.numpy()), 1))
-
-
-def onnx_runtime(path: Path, threads: int) -> Engine:
-    session = graph.session(path, threads)
-    return Engine(lambda image: session.run(None, {graph.INPUT: image}))
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.crops, None)
 
 
-def openvino(path: Path, threads: int, precision: str) -> Engine:
-    import openvino as ov
+def crop(rgb: np.ndarray, settings: Settings) -> np.ndarray:
+    """(1, 3, H, W), H and W multiples of 32, at most CROP_PX."""
+    normalised = normalise_percentiles(rgb, settings.normalise_low, settings.normalise_high)
+    height, width = (min(side, CROP_PX) // STRIDE * STRIDE for side in rgb.shape[:2])
+    return to_tensor(normalised[:height, :width])[None].numpy()
 
-    hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    compiled = ov.Core().compile_model(path, "CPU", hints)
-    return Engine(lambda image: list(compiled(np.ascontiguousarray(image)).to_tuple()))
+
+def quantise(source: Path, path: Path, settings: Settings, paths: list[Path]) -> None:
+    """Make the convolutions of a graph 8-bit, statically: their ranges are those that the images show."""
+    prepared = path.with_name("prepared.onnx")
+    quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared),
+        str(path),
+        Crops(paths, settings),
+        op_types_to_quantize=["Conv"],
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
+
+
+class OpenVino:
+    """A graph compiled by OpenVINO, with the interface of ONNX Runtime."""
+
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
+        import openvino
+
+        hints = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        self.compiled = openvino.Core().compile_model(path, "CPU", hints)
+
+    def run(self, names: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return list(self.compiled(np.ascontiguousarray(inputs[graph.INPUT])).to_tuple())
 
 
 def main() -> None:
@@ -73,13 +99,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         whole, small = Path(folder) / "model.onnx", Path(folder) / "int8.onnx"
         graph.write(model, whole)
-        images = (read_rgb(image_path(PREPARED, record.id)) for record in read_part(PREPARED, SPLIT, "train"))
-        quantise.write(whole, small, settings, list(images), count=arguments.calibration)
+        training = [image_path(PREPARED, record.id) for record in read_part(PREPARED, SPLIT, "train")]
+        every = max(len(training) // arguments.calibration, 1)
+        quantise(whole, small, settings, training[::every][: arguments.calibration])
         engines = {
             "torch float32": Segmenter(model.net, settings),
             "torch bfloat16": Segmenter(model.net, replace(settings, precision="bf16-mixed")),
-            "ONNX Runtime float32": Segmenter(onnx_runtime(whole, arguments.threads), settings),
-            "ONNX Runtime int8": Segmenter(onnx_runtime(small, arguments.threads), settings),
+            "ONNX Runtime float32": Segmenter(OnnxNet(graph.session(whole, arguments.threads)), settings),
+            "ONNX Runtime int8": Segmenter(OnnxNet(graph.session(small, arguments.threads)), settings),
         }
         try:
             for name, path, precision in (
@@ -87,7 +114,7 @@ def main() -> None:
                 ("OpenVINO bfloat16", whole, "bf16"),
                 ("OpenVINO int8", small, "f32"),
             ):
-                engines[name] = Segmenter(openvino(path, arguments.threads, precision), settings)
+                engines[name] = Segmenter(OnnxNet(OpenVino(path, arguments.threads, precision)), settings)
         except (ImportError, RuntimeError) as error:  # RuntimeError: no bfloat16 on this processor
             print(f"left out: {name}, {type(error).__name__}")
         compare(engines, clock, arguments.images)

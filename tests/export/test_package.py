@@ -19,6 +19,7 @@ from nuclei.network.segmenter import Segmenter, make_net
 core = pytest.importorskip("bioimageio.core", reason="pip install -r requirements-export.txt")
 
 from nuclei.export import package  # noqa: E402
+from nuclei.export.card import Run  # noqa: E402
 
 CITED = citation.read(ROOT / "CITATION.cff")
 
@@ -33,7 +34,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     middle = round(float(np.median(segmenter.maps(rgb)[0])), 3)
     segmenter.settings = replace(settings, foreground=middle, min_area_px=4)
     path = tmp_path_factory.mktemp("package") / "nuclei.bioimageio.zip"
-    package.write(segmenter, rgb, "# A card\n", CITED, path)
+    run = Run(recipe={}, data="drawn discs (CC0 1.0)", synthetic=True, parts=[], scores=[], machine=None)
+    package.write(segmenter, rgb, "# A card\n", CITED, run, path)
     return path
 
 
@@ -46,6 +48,7 @@ def test_the_package_says_what_it_is_of_and_which_diameter_it_expects(packed: Pa
     model = core.load_model_description(packed)
     assert (model.version.root, model.license) == (CITED.version, CITED.licence)
     assert "nuclei measure 25 px in diameter" in model.description
+    assert model.training_data.description == "Drawn discs (CC0 1.0)"
     with zipfile.ZipFile(packed) as file:
         assert "## Validation" in file.read("README.md").decode()
         sources = file.read("network.py") + file.read("watershed.py")
@@ -55,12 +58,12 @@ def test_the_package_says_what_it_is_of_and_which_diameter_it_expects(packed: Pa
 def test_a_model_without_a_second_head_is_refused(tmp_path: Path) -> None:
     segmenter = Segmenter(make_net("Unet", "resnet18", "none"), replace(SETTINGS, instance_target="none"))
     with pytest.raises(InputError, match="without a second head"):
-        package.write(segmenter, np.zeros((32, 32, 3), np.uint8), "", CITED, tmp_path / "x.zip")
+        package.write(segmenter, np.zeros((32, 32, 3), np.uint8), "", CITED, None, tmp_path / "x.zip")
 
 
 def test_an_example_without_nuclei_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     settings = replace(SETTINGS, encoder_name="resnet18", foreground=1.0, precision="32-true")
     segmenter = Segmenter(make_net("Unet", "resnet18", "distance"), settings)
     with pytest.raises(InputError, match="finds nothing in the example"):
-        package.write(segmenter, np.zeros((32, 32, 3), np.uint8), "", CITED, tmp_path / "x.zip")
+        package.write(segmenter, np.zeros((32, 32, 3), np.uint8), "", CITED, None, tmp_path / "x.zip")
     assert not list(tmp_path.iterdir())

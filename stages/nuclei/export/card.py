@@ -109,6 +109,7 @@ def write(path: Path, settings: Settings, citation: Citation, run: Run | None, d
         hashes={file.name: sha256(file) for file in described},
         metrics=METRICS,
         modalities=MODALITIES,
+        zooms=(SMALLEST_ZOOM, LARGEST_ZOOM),
         rescaled=None if settings.diameter_px is None else _rescaled(settings.diameter_px),
         rare=[] if run is None else _rare(run.parts),
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from bioimageio.spec import InvalidDescr, load_description, save_bioimageio_package
+from bioimageio.spec.dataset import v0_3 as dataset
 from bioimageio.spec.model import v0_5 as spec
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from nuclei.base import files
 from nuclei.base.citation import Citation
 from nuclei.base.errors import InputError
 from nuclei.export import graph
+from nuclei.export.card import Run
 from nuclei.export.packaged import LandscapeNet, Watershed
 from nuclei.network import components, labelling
 from nuclei.network.inference import STRIDE
@@ -67,7 +69,9 @@ in light images with few nuclei; it can average over flips; and it predicts larg
 """
 
 
-def write(segmenter: Segmenter, example: NDArray[np.uint8], card: str, citation: Citation, path: Path) -> None:
+def write(
+    segmenter: Segmenter, example: NDArray[np.uint8], card: str, citation: Citation, run: Run | None, path: Path
+) -> None:
     """Write the package, a zip file.
 
     Args:
@@ -75,6 +79,7 @@ def write(segmenter: Segmenter, example: NDArray[np.uint8], card: str, citation:
         example: (H, W, 3) uint8, an image whose nuclei the model finds: the test tensors are made of it.
         card: the model card, which becomes the package's documentation.
         citation: of the project.
+        run: what is known of the model's training; None for nothing.
         path: of the zip file.
 
     Raises:
@@ -86,7 +91,7 @@ def write(segmenter: Segmenter, example: NDArray[np.uint8], card: str, citation:
         fix = "train with train.instance_target: distance"
         raise InputError("a model without a second head can not be packaged", got="instance_target none", fix=fix)
     rgb = _test_image(segmenter, example)
-    kwargs = {
+    kwargs: dict[str, Any] = {
         "arch": settings.arch,
         "encoder_name": settings.encoder_name,
         "target": settings.instance_target,
@@ -113,7 +118,7 @@ def write(segmenter: Segmenter, example: NDArray[np.uint8], card: str, citation:
         files.write_text(folder / "watershed.py", _source(WATERSHED_SOURCE, *parts))
         expected = "their usual size" if settings.diameter_px is None else f"{settings.diameter_px:g} px"
         files.write_text(folder / "README.md", card + VALIDATION.format(diameter=expected))
-        described = _description(folder, settings, kwargs, citation, expected)
+        described = _description(folder, settings, kwargs, citation, run, expected)
         save_bioimageio_package(described, output_path=temporary, allow_invalid=True)
         found = load_description(temporary)
         if isinstance(found, InvalidDescr):
@@ -147,7 +152,7 @@ def _source(head: str, *parts: Any) -> str:
 
 
 def _description(
-    folder: Path, settings: Settings, kwargs: dict[str, Any], citation: Citation, diameter: str
+    folder: Path, settings: Settings, kwargs: dict[str, Any], citation: Citation, run: Run | None, diameter: str
 ) -> spec.ModelDescr:
     """Describe the package whose files lie in `folder`."""
 
@@ -229,6 +234,7 @@ def _description(
             "pytorch",
         ],
         documentation=file("README.md"),
+        training_data=None if run is None else _training_data(run),
         inputs=[image],
         outputs=[
             output(PROBABILITY, "The probability that a pixel belongs to a nucleus", []),
@@ -252,4 +258,13 @@ def _description(
                 modality="fluorescence, bright-field and histology",
             )
         ),
+    )
+
+
+def _training_data(run: Run) -> dataset.DatasetDescr:
+    return dataset.DatasetDescr(
+        name="Synthetic nuclei" if run.synthetic else "Images and annotations of nuclei",
+        description=f"{run.data[0].upper()}{run.data[1:]}",
+        license=spec.LicenseId("CC0-1.0") if "CC0" in run.data else None,
+        cite=[spec.CiteEntry(text=ARTICLE, doi=spec.Doi(DOI))] if "Data Science Bowl" in run.data else [],
     )
