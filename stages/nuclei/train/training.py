@@ -58,6 +58,8 @@ class Training:
         self.crops, self.settings, self.train, self.fabric, self.checkpoint = crops, settings, train, fabric, checkpoint
         self.steps_per_epoch = crops.per_epoch // train.batch_size
         net = net.to(memory_format=torch.channels_last)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":  # statistics over the slices of all processes
+            net = cast(NucleusNet, torch.nn.SyncBatchNorm.convert_sync_batchnorm(net))
         optimizer = _optimizer(net, train, fused=fabric.device.type == "cpu")
         self.schedule = _schedule(optimizer, train, self.steps_per_epoch * crops.epochs)
         self.net, self.optimizer = fabric.setup(net, optimizer)
