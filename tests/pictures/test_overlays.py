@@ -93,7 +93,7 @@ def test_near_instances_that_do_not_touch_differ_too() -> None:
 
 def test_large_labels_are_drawn_like_small_ones_without_a_table_over_all_labels() -> None:
     labels = squares((2, 2), (10, 10))
-    large = np.where(labels == 2, 4_000_000, labels).astype(np.uint32)
+    large = np.where(labels == 2, 200_000, labels).astype(np.uint32)
     expected = overlays.overlay(DARK, labels)
     tracemalloc.start()
     picture = overlays.overlay(DARK, large)
