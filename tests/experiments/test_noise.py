@@ -12,7 +12,7 @@ from nuclei.experiments import noise
 
 
 def test_the_noise_of_a_metric_is_the_largest_difference_between_two_trainings(tmp_path: Path) -> None:
-    trainings = [{"dice": 0.90, "map": 0.6}, {"dice": 0.93, "map": None}, {"dice": 0.91, "map": 0.7}]
+    trainings = [{"dice": dice, "map": map, "images": 7} for dice, map in ((0.90, 0.6), (0.93, None), (0.91, 0.7))]
     (row,) = noise.rows("sample", "val", 7, trainings)  # mAP is undefined in one of them
     assert row["largest"] == pytest.approx(0.03)
     assert row["std"] == pytest.approx(0.015275, abs=1e-6)

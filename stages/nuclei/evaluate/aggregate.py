@@ -40,6 +40,7 @@ COLUMNS = [
 NUMBERS = [column for column in COLUMNS if column not in TEXT_COLUMNS]
 TRUTH_COLUMNS = ("height", "width", "nuclei", "tp", "fn")  # show whether two tables were scored on the same truth
 LOWER_IS_BETTER = frozenset({"count_error", "splits", "merges"})
+COUNTS = ("images", "groups", "nuclei")  # in metrics.json, but not scores
 DIGITS = 6  # decimals in the reports
 
 Columns = dict[str, NDArray[np.float64]]  # each (images,), NaN where undefined

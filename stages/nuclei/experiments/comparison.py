@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nuclei.base.errors import InputError
 from nuclei.evaluate import aggregate
-from nuclei.evaluate.aggregate import DIGITS, LOWER_IS_BETTER, Columns
+from nuclei.evaluate.aggregate import COUNTS, DIGITS, LOWER_IS_BETTER, Columns
 from nuclei.evaluate.bootstrap import intervals
 from nuclei.experiments.noise import Noise
 from nuclei.experiments.pairing import Pair, pair
@@ -26,7 +26,6 @@ from nuclei.experiments.revisions import Number, Snapshot
 
 RESAMPLES, SEED = 2000, 0  # fixed, so that the same two revisions always give the same intervals
 SHOWN_IMAGES = 10
-COUNTS = ("images", "groups", "nuclei")  # in metrics.json, but not scores
 BETTER, WORSE, EVEN = "better", "worse", "no difference shown"
 WITHIN_NOISE, NO_INTERVAL, NOT_COMPARABLE = "within training noise", "no interval", "not comparable"
 CONDITIONS = {"processor": "cpu", "device": "device", "threads": "threads", "precision": "precision"}

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from nuclei.base import files
 from nuclei.base.errors import InputError
+from nuclei.evaluate.aggregate import COUNTS
 
 COLUMNS = ["data", "part", "images", "metric", "trainings", "mean", "std", "largest"]
 DIGITS = 6
@@ -65,7 +66,7 @@ def rows(data: str, part: str, images: int, trainings: Sequence[Mapping[str, flo
         two trainings. A metric that is undefined in one of them is left out.
     """
     found: list[dict[str, object]] = []
-    for metric in trainings[0]:
+    for metric in (name for name in trainings[0] if name not in COUNTS):
         values = [value for training in trainings if (value := training[metric]) is not None]
         if len(values) < len(trainings):
             continue

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from nuclei.base.errors import InputError
 from nuclei.evaluate import aggregate
-from nuclei.evaluate.aggregate import DIGITS, Columns
+from nuclei.evaluate.aggregate import COUNTS, DIGITS, Columns
 from nuclei.evaluate.bootstrap import intervals
 from nuclei.evaluate.strata import size_edges, size_names
-from nuclei.experiments.comparison import COUNTS, RESAMPLES, SEED
+from nuclei.experiments.comparison import RESAMPLES, SEED
 from nuclei.experiments.pairing import numbered
 from nuclei.experiments.revisions import Snapshot
 
