@@ -10,7 +10,8 @@ from drawn import draw, of_one_group, rows, score
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("nuclei.evaluate.bootstrap.FEWEST_GROUPS", 2)  # the drawn images are few
     return draw(tmp_path)
 
 

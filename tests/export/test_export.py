@@ -75,6 +75,7 @@ def test_a_package_without_its_packages_says_how_to_install_them(
 ) -> None:
     monkeypatch.setitem(sys.modules, "bioimageio.spec", None)
     monkeypatch.delitem(sys.modules, "nuclei.export.package", raising=False)
+    monkeypatch.delattr("nuclei.export.package", raising=False)  # as another test may have imported it
     arguments += ["--bioimageio", "image.png"]
     with pytest.raises(InputError, match=r"requirements-export\.txt"):
         export.main()

@@ -19,8 +19,10 @@ from nuclei.network.model import NucleusNet, load_state, read_weights
 from nuclei.network.segmenter import Segmenter, make_net
 
 
-def test_the_readmes_snippet_loads_the_weights_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_documented_snippet_loads_the_weights_word_for_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/model.md").read_text(encoding="utf-8"), re.DOTALL)
     snippet = next(block for block in blocks if "unet_final_model.pth" in block)
     assert snippet == (
         'loaded_model = smp.Unet(encoder_name="resnet34", encoder_weights=None, in_channels=3, classes=1).to(device)\n'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn import DARK, squares
+from squares import DARK, squares
 
 from nuclei.pictures.montages import fitted, montage
 

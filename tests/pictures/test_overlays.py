@@ -6,12 +6,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from drawn import BRIGHT, DARK, squares
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import ImageColor
 from skimage.segmentation import expand_labels
+from squares import BRIGHT, DARK, squares
 
 from nuclei.pictures import overlays
 

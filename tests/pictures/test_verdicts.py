@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawn import squares
 from PIL import ImageColor
+from squares import squares
 
 from nuclei.pictures.verdicts import ERRORS, errors_layer, verdicts
 

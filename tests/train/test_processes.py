@@ -113,7 +113,7 @@ def test_two_processes_learn_nearly_what_one_learns(trained_by_two: Path, tmp_pa
     losses = []
     for epoch in range(2):
         batches = training.batches(first=epoch)
-        losses.append(sum(training.step(next(batches), epoch) for _ in range(3)) / 3)
+        losses.append(sum(training.step(next(batches), epoch)[0] for _ in range(3)) / 3)
     history = pd.read_csv(trained_by_two / "reports/history.csv")
     assert history["train_loss"].tolist() == pytest.approx(losses, rel=0.1)
 
