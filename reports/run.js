@@ -1,16 +1,17 @@
 window.trainingRun = {
-  "history_sha256": "d913b1ece19da03d258318b497232803c67d44dbc22b806f6cba4550ba9bb4af",
+  "history_sha256": "7df12bbabd9e83a51bf31960c77db654afccb10e2b7d765cb13e758c20bde2a5",
   "weights_sha256": "37224b46b3ea19f5c2ff8b807600506ea4cc9d881895da3c961179dcf421cedf",
   "promise": "the same bits on this kind of processor with 2 threads, else nearly the same",
-  "started": "2026-11-25T03:31:07Z",
-  "seconds": 52.8,
+  "started": "2026-11-25T20:57:27Z",
+  "seconds": 100.5,
   "resumed": false,
-  "revision": "3fabc0c1c6fab7540816a8bad5f2225ef2c704ff",
+  "revision": "b48b028c3393e749a3e890ec76c7a4d7f9125ab7",
   "changed": false,
   "platform": "Linux x86_64",
   "cpu": "AMD EPYC",
   "cores": 2,
   "threads": 2,
+  "processes": 1,
   "device": "cpu",
   "precision": "bf16-mixed",
   "versions": {
@@ -22,6 +23,7 @@ window.trainingRun = {
     "scikit-image": "0.26.0",
     "scipy": "1.17.1",
     "segmentation-models-pytorch": "0.6.0",
+    "timm": "1.0.31",
     "torch": "2.15.0",
     "torchvision": "0.29.2"
   }
