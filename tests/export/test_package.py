@@ -21,6 +21,7 @@ core = pytest.importorskip("bioimageio.core", reason="pip install -r requirement
 from nuclei.export import package  # noqa: E402
 from nuclei.export.card import Run  # noqa: E402
 
+SMALL = "timm-mobilenetv3_small_minimal_100"  # bioimageio.core reads the weights many times
 CITED = citation.read(ROOT / "CITATION.cff")
 
 
@@ -28,8 +29,8 @@ CITED = citation.read(ROOT / "CITATION.cff")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package of a model with random weights that finds something: half of the pixels are above its threshold."""
     torch.manual_seed(0)
-    settings = replace(SETTINGS, encoder_name="resnet18", precision="32-true", diameter_px=25.0)
-    segmenter = Segmenter(make_net("Unet", "resnet18", "distance"), settings)
+    settings = replace(SETTINGS, encoder_name=SMALL, precision="32-true", diameter_px=25.0)
+    segmenter = Segmenter(make_net("Unet", SMALL, "distance"), settings)
     rgb, _ = draw_discs(0, 96, 80)
     middle = round(float(np.median(segmenter.maps(rgb)[0])), 3)
     segmenter.settings = replace(settings, foreground=middle, min_area_px=4)
@@ -56,14 +57,14 @@ def test_the_package_says_what_it_is_of_and_which_diameter_it_expects(packed: Pa
 
 
 def test_a_model_without_a_second_head_is_refused(tmp_path: Path) -> None:
-    segmenter = Segmenter(make_net("Unet", "resnet18", "none"), replace(SETTINGS, instance_target="none"))
+    segmenter = Segmenter(make_net("Unet", SMALL, "none"), replace(SETTINGS, instance_target="none"))
     with pytest.raises(InputError, match="without a second head"):
         package.write(segmenter, np.zeros((32, 32, 3), np.uint8), "", CITED, None, tmp_path / "x.zip")
 
 
 def test_an_example_without_nuclei_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, encoder_name="resnet18", foreground=1.0, precision="32-true")
-    segmenter = Segmenter(make_net("Unet", "resnet18", "distance"), settings)
+    settings = replace(SETTINGS, encoder_name=SMALL, foreground=1.0, precision="32-true")
+    segmenter = Segmenter(make_net("Unet", SMALL, "distance"), settings)
     with pytest.raises(InputError, match="finds nothing in the example"):
         package.write(segmenter, np.zeros((32, 32, 3), np.uint8), "", CITED, None, tmp_path / "x.zip")
     assert not list(tmp_path.iterdir())

@@ -202,6 +202,7 @@ def _description(
                     mean=list(MEAN), std=list(STD), axis=spec.AxisId("channel")
                 )
             ),
+            spec.EnsureDtypeDescr(kwargs=spec.EnsureDtypeKwargs(dtype="float32")),  # else it ends in the image's own
         ],
     )
     watershed = spec.CustomProcessingDescr(
