@@ -27,6 +27,7 @@ settings.register_profile("any machine", deadline=None)  # no test depends on a 
 settings.register_profile("long", deadline=None, max_examples=1000)  # of tests/fuzz, by hand
 settings.load_profile("any machine")  # pytest loads what --hypothesis-profile names later
 ROOT = Path(__file__).resolve().parent.parent
+LONGEST = ("test_pipeline", "test_interruption", "test_environment", "test_processes", "test_training")
 SMALL_TRAINING = {
     "encoder_name": "resnet18",
     "crop_px": 32,
@@ -107,8 +108,8 @@ def run_script(script: str, folder: Path, *arguments: str, **environment: str) -
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the file that takes longest, so that no worker of `make test` waits for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+    """Begin with the files that take longest, so that no worker of `make test` waits for one of them at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
