@@ -77,15 +77,20 @@ def test_a_missing_leaf_is_named(path: tuple[str, ...], tmp_path: Path) -> None:
         params.load(tmp_path / "params.yaml")
 
 
+def refusal(folder: Path, values: dict[str, Any]) -> str:
+    """What the error about these parameters says."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError) as error:
+        params.load(folder / "params.yaml")
+    return str(error.value)
+
+
 def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
     values["epcohs"] = 5
     values["train"]["learning_rate"] = "0.001"
     values["train"]["augment"]["blurr"] = 0.5
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(InputError) as error:
-        params.load(tmp_path / "params.yaml")
-    message = str(error.value)
+    message = refusal(tmp_path, values)
     assert "3 parameters are wrong" in message
     assert "epcohs: got an unknown name, did you mean epochs?" in message
     assert "did you mean train.augment.blur?" in message
@@ -135,10 +140,7 @@ def test_contradictions_are_reported_together_with_the_other_problems_and_each_v
     values["epcohs"] = 5
     values["train"] |= {"normalise_low": 99.9, "tile_overlap_px": -5, "tile_px": -32}
     values["split"] |= {"val_fraction": 0.45, "test_fraction": 0.45}
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(InputError) as error:
-        params.load(tmp_path / "params.yaml")
-    message = str(error.value)
+    message = refusal(tmp_path, values)
     assert "5 parameters are wrong" in message
     assert "epcohs: got an unknown name" in message
     assert "train.normalise_low: got 99.9, it should be less than train.normalise_high" in message
