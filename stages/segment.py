@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
-from nuclei.images.io import read_image
 from nuclei.pictures.overlays import overlay
 from nuclei.segment.finding import Image, find_images, read_list
 from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
 from nuclei.segment.measurements import Column, channels_of, measure, summarise
+from nuclei.segment.opening import planes
 from nuclei.segment.table import IMAGES, NUCLEI, can_be_kept, merging
 
 if TYPE_CHECKING:
@@ -112,15 +112,14 @@ def segment_file(
 
     `diameter_px` is that of the nuclei; it is measured if None.
     """
-    read = read_image(image.path)
-    scale = segmenter.scale(read.rgb, diameter_px)
-    labels = segmenter.label(segmenter.predict(read.rgb, scale))
+    (plane,) = planes(image.path)
+    scale = segmenter.scale(plane.rgb, diameter_px)
+    labels = segmenter.label(segmenter.predict(plane.rgb, scale))
     label_path, overlay_path = image.results(out)
     write_marked_labels(label_path, labels)
-    write_marked_rgb(overlay_path, overlay(read.rgb, labels))
-    values = channels_of(read.stored)
-    missing = f"{read.missing_px} pixels without a finite value were taken as black" if read.missing_px else None
-    warnings = [f"{image.name}: {text}" for text in (missing, scale.warning) if text]
+    write_marked_rgb(overlay_path, overlay(plane.rgb, labels))
+    values = channels_of(plane.stored)
+    warnings = [f"{image.name}: {text}" for text in (*plane.notes, scale.warning) if text]
     return measure(labels, values), summarise(labels, values.shape[2], scale.zoom), warnings
 
 

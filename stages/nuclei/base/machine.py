@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-SPINS = 10_000  # of a waiting thread before it sleeps, some tenths of a millisecond: see tests/benchmarks/contention.py
+SPINS = 1_000  # of a waiting thread before it sleeps, a few hundredths of a millisecond: tests/benchmarks/contention.py
 
 
 def cores() -> int:
