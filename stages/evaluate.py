@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from nuclei.base import files
-from nuclei.base.errors import run
+from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.params import load
 from nuclei.base.progress import track
@@ -29,9 +29,12 @@ PREDICTIONS, REPORTS = Path("data/predictions"), Path("reports")
 
 def main() -> None:
     params = load()
+    records = [record for part in params.evaluate.parts for record in read_part(PREPARED, SPLIT, part)]
+    if not records:
+        fix = "dvc repro export, which needs no scores; or give the split a val and a test part"
+        raise InputError("there is no image to evaluate", file=SPLIT, got=f"none in {params.evaluate.parts}", fix=fix)
     keep_freed_memory()
     segmenter = Segmenter.load(MODEL, device=params.evaluate.device)
-    records = [record for part in params.evaluate.parts for record in read_part(PREPARED, SPLIT, part)]
     with files.replacing(PREDICTIONS) as folder:
         for record in track(records, what="predict", total=len(records)):
             maps = segmenter.maps(read_rgb(image_path(PREPARED, record.id)))

@@ -118,12 +118,19 @@ def first_settings(params: Params) -> Settings:
 def log(live: Live, row: Row) -> None:
     live.step = int(row["epoch"])
     for name in HISTORY_COLUMNS[1:]:
-        live.log_metric(name, row[name])
+        if name in row:
+            live.log_metric(name, row[name])
     live.make_summary()
 
 
 def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: Path) -> list[Row]:
-    """Set the thresholds that score best on predictions stored in `scratch`; return the scores of all candidates."""
+    """Set the thresholds that score best on predictions stored in `scratch`; return the scores of all candidates.
+
+    Without images there is one candidate, and no score.
+    """
+    if not records:
+        segmenter.use(*search.grid(params.train))
+        return []
     scratch.mkdir(exist_ok=True)
     images: list[tuple[Path, Path]] = []
     for record in track(records, what="predictions for the search", total=len(records)):

@@ -135,6 +135,20 @@ def test_values_that_are_wrong_together_are_refused(
         load_with(tmp_path, path, value)
 
 
+def test_training_on_every_image_needs_thresholds_and_no_other_split(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["split"] |= {"val_fraction": 0, "test_fraction": 0, "fold": 1}
+    values["train"]["search_min_area_px"] = [20]
+    message = refusal(tmp_path, values)
+    assert "3 parameters are wrong" in message
+    assert "split.fold: got one" in message
+    assert "train.search_foreground: got 6 candidates" in message
+    assert "train.search_saddle_ratio: got 7 candidates" in message
+
+    values["split"] |= {"fold": None, "test_fraction": 0.1}
+    assert "got 0 and 0.1, either both are 0 or neither" in refusal(tmp_path, values)
+
+
 def test_contradictions_are_reported_together_with_the_other_problems_and_each_value_once(tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
     values["epcohs"] = 5

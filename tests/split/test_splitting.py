@@ -44,6 +44,15 @@ def test_the_fractions_are_exact_where_groups_allow() -> None:
     assert list(parts) == sorted(parts) and len(parts) == 664
 
 
+def test_with_both_fractions_zero_every_image_trains() -> None:
+    found = records(fluorescence=3, tissue=1)
+    parts = divide(found, fraction=0)
+    assert parts == {record.id: "train" for record in found}
+    check_nuclei(parts, found)
+    with pytest.raises(InputError, match="train without nuclei"):
+        check_nuclei(parts, [replace(record, nuclei=0) for record in found])
+
+
 def test_every_modality_has_its_share_of_every_part() -> None:
     parts = divide(records(fluorescence=541, tissue=107, brightfield=16))
     counts = Counter((id.split("_")[0], part) for id, part in parts.items())

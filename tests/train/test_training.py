@@ -242,6 +242,15 @@ def test_16_mixed_on_a_cpu_is_refused_instead_of_training_in_another_precision(t
         make_fabric(write_params(tmp_path, train={"precision": "16-mixed"}).train)
 
 
+def test_without_validation_images_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    training, _ = training_of(tmp_path, encoder_name=SMALLEST, crops_per_image=1)
+    kept = training.fit([], log=lambda row: None).net.state_dict()
+    last = training.average.module.state_dict()
+    assert training.average.n_averaged == 2 * training.steps_per_epoch
+    assert all(torch.equal(kept[name], value) for name, value in last.items())
+    assert [set(row) & {"train_loss", "val_loss"} for row in training.history] == [{"train_loss"}] * 2
+
+
 @pytest.mark.parametrize(("dices", "best"), [((0.9, 0.2), 0), ((0.2, 0.9), 1), ((0.5, 0.5), 1), ((0.0, 0.0), 1)])
 def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_last(
     dices: tuple[float, ...], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -87,7 +87,7 @@ def _content(path: str | Path, what: str, fix: str) -> bytes:
 
 
 def write_rows(path: str | Path, columns: list[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a CSV table with a header; each row has exactly the keys `columns`."""
+    """Write a CSV table with a header; the keys of each row are among `columns`."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

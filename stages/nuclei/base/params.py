@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -76,8 +76,8 @@ class Prepare:
 
 @dataclass(frozen=True, config=CONFIG)
 class Split:
-    val_fraction: Annotated[float, Field(gt=0, lt=0.5)]
-    test_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    val_fraction: Annotated[float, Field(ge=0, lt=0.5)]
+    test_fraction: Annotated[float, Field(ge=0, lt=0.5)]
     duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
     list: str | None
     folds: Annotated[int, Field(ge=2, le=100)]
@@ -298,12 +298,11 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
     tile, overlap = _number(values, "train.tile_px"), _number(values, "train.tile_overlap_px")
     val, test = _number(values, "split.val_fraction"), _number(values, "split.test_fraction")
     folds, fold = _number(values, "split.folds"), _number(values, "split.fold")
-    listed = values.get("split") if isinstance(values, Mapping) else None
     found = []
     if fold >= folds:
         names = {"split.folds", "split.fold"}
         found.append((names, f"split.fold: got {fold:g}, it should be 0 to {folds - 1:g}, one less than split.folds"))
-    if fold >= 0 and isinstance(listed, Mapping) and listed.get("list") is not None:
+    if fold >= 0 and _value(values, "split.list") is not None:
         names = {"split.list", "split.fold"}
         found.append(
             (names, "split.fold: got a fold and a split.list, each of which decides the split: set one to null")
@@ -317,11 +316,38 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
     if val + test > 0.8:
         names = {"split.val_fraction", "split.test_fraction"}
         found.append((names, f"split.val_fraction + split.test_fraction: got {val + test:g}, it should be at most 0.8"))
+    if (val == 0) != (test == 0):
+        names = {"split.val_fraction", "split.test_fraction"}
+        text = f"split.val_fraction, split.test_fraction: got {val:g} and {test:g}, either both are 0 or neither is"
+        found.append((names, text))
+    if val == test == 0:
+        found += _without_val(values)
+    return found
+
+
+def _without_val(values: object) -> list[tuple[set[str], str]]:
+    """What no val images can decide, where every image is a training image, as in `_contradictions`."""
+    found = []
+    for name in ("split.fold", "split.list"):
+        if _value(values, name) is not None:
+            names = {"split.val_fraction", "split.test_fraction", name}
+            found.append((names, f"{name}: got one, and a split.val_fraction of 0, which makes every image train"))
+    for name in ("train.search_foreground", "train.search_saddle_ratio", "train.search_min_area_px"):
+        candidates = _value(values, name)
+        if isinstance(candidates, Sequence) and len(candidates) > 1:
+            text = f"{name}: got {len(candidates)} candidates, it should be one where split.val_fraction is 0"
+            found.append(({"split.val_fraction", name}, text))
     return found
 
 
 def _number(values: object, name: str) -> float:
     """The number under a dotted name, NaN if there is none."""
+    value = _value(values, name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _value(values: object, name: str) -> object:
+    """The value under a dotted name, None if there is none."""
     for part in name.split("."):
         values = values.get(part) if isinstance(values, Mapping) else None
-    return values if isinstance(values, int | float) and not isinstance(values, bool) else math.nan
+    return values

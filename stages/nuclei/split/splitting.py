@@ -35,7 +35,7 @@ def split(
     Args:
         records: the images, in any order.
         groups: the group of each image; images of one group go to one part.
-        val_fraction: fraction of the images for val.
+        val_fraction: fraction of the images for val; 0 together with the other makes every image train.
         test_fraction: fraction of the images for test.
         seed: seed of the random start, and of the choice between groups with the same numbers of images per stratum.
 
@@ -45,6 +45,8 @@ def split(
     Raises:
         InputError: a part would be empty.
     """
+    if val_fraction == test_fraction == 0:
+        return dict.fromkeys(sorted(record.id for record in records), "train")
     members = defaultdict(list)
     for record, group in sorted(zip(records, groups, strict=True), key=lambda pair: pair[0].id):
         members[group].append(record)
@@ -152,12 +154,12 @@ def check_parts(parts: Mapping[str, str], path: Path | None = None) -> None:
 
 def check_nuclei(parts: Mapping[str, str], records: Iterable[Record], path: Path | None = None) -> None:
     """Raise InputError if a part has no nucleus, because nothing could be learnt, tuned or scored on it."""
-    nuclei = Counter(dict.fromkeys(PARTS, 0))
+    nuclei = Counter(dict.fromkeys([part for part in PARTS if part in parts.values()], 0))
     for record in records:
         nuclei[parts[record.id]] += record.nuclei
-    without = [part for part in PARTS if not nuclei[part]]
+    without = [part for part, count in nuclei.items() if not count]
     if without:
-        got = ", ".join(f"{part}: {nuclei[part]} nuclei" for part in PARTS)
+        got = ", ".join(f"{part}: {count} nuclei" for part, count in nuclei.items())
         fix = "take more images that hold nuclei, or larger fractions in the section split of params.yaml"
         if path is not None:
             fix = "give each part of the list an image that holds nuclei"

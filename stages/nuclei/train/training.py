@@ -74,7 +74,8 @@ class Training:
         """Train to the last epoch and return the model of the epoch with the highest validation Dice.
 
         Args:
-            validation: the images that choose the epoch.
+            validation: the images that choose the epoch; if there are none, the last epoch is returned, and the rows
+                have no columns of validation.
             log: called with the row of each epoch, first with those of an interrupted run.
 
         Raises:
@@ -102,10 +103,11 @@ class Training:
                 "epoch": epoch,
                 "train_loss": of_foreground,
                 "train_instance_loss": of_instances,
-                **self._validate(validation),
+                **(self._validate(validation) if validation else {}),
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
             }
-            self._check(row["val_loss"], f"the loss on the validation images is no longer finite: epoch {epoch}")
+            if validation:
+                self._check(row["val_loss"], f"the loss on the validation images is no longer finite: epoch {epoch}")
             self._keep(row)
             log(row)
             self.fabric.print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
@@ -228,9 +230,8 @@ class Training:
 
     def _keep(self, row: Row) -> None:
         """Add an epoch to the history, keep its weights if they are the best so far, and write the checkpoint."""
-        if row["val_dice_true_scale"] >= max(
-            (earlier["val_dice_true_scale"] for earlier in self.history), default=-1.0
-        ):
+        scores = [each.get("val_dice_true_scale", 0.0) for each in [*self.history, row]]  # all equal without validation
+        if scores[-1] == max(scores):
             self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.history.append(row)
         if self.fabric.is_global_zero:
@@ -341,7 +342,10 @@ def _seed(*numbers: int) -> int:
 
 
 def _line(row: Row, epochs: int, seconds: float) -> str:
-    return (
-        f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f}  val loss {row['val_loss']:.4f}  "
-        f"val Dice {row['val_dice_true_scale']:.4f}  IoU {row['val_iou_true_scale']:.4f}  {seconds:.1f} s"
+    scores = (
+        f"val loss {row['val_loss']:.4f}  val Dice {row['val_dice_true_scale']:.4f}  "
+        f"IoU {row['val_iou_true_scale']:.4f}  "
+        if "val_loss" in row
+        else ""
     )
+    return f"epoch {row['epoch']}/{epochs}  train loss {row['train_loss']:.4f}  {scores}{seconds:.1f} s"
