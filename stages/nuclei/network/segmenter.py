@@ -24,7 +24,7 @@ from nuclei.network.normalisation import normalise_percentiles
 from nuclei.network.sizing import Scale, diameter
 from nuclei.network.targets import TARGETS
 
-FOLDER = Path("data/model")
+SHIPPED = Path(__file__).parents[3] / "models/nuclei"  # the model that comes with the repository
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
 ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first pass, which measures the diameter
@@ -69,8 +69,8 @@ class Segmenter:
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
 
     @classmethod
-    def load(cls, folder: str | Path = FOLDER, *, device: str = "auto") -> Segmenter:
-        """Read a model from the folder that `train` wrote.
+    def load(cls, folder: str | Path = SHIPPED, *, device: str = "auto") -> Segmenter:
+        """Read a model from a folder: the one that comes with the repository, or one that `train` wrote.
 
         Raises:
             InputError: the folder holds no model, or its files contradict each other.
@@ -162,13 +162,13 @@ def make_net(arch: str, encoder_name: str, instance_target: str, encoder_weights
 
 
 def segment_cell_image(
-    image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = FOLDER, diameter_px: float | None = None
+    image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = SHIPPED, diameter_px: float | None = None
 ) -> NDArray[Any]:
     """Segment every nucleus of one image.
 
     Args:
         image: (H, W, 3) or (H, W) uint8, or the path of an image file.
-        model: a loaded Segmenter (load it once for many images), or the folder of one.
+        model: a loaded Segmenter (load it once for many images), or the folder of one; the repository's own by default.
         diameter_px: of the nuclei; measured if None. See `Segmenter.maps`.
 
     Returns:
