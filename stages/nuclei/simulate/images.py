@@ -1,6 +1,6 @@
-"""The built-in sample: synthetic microscope images of nuclei with exact masks, in the layout of Kaggle's archives.
+"""Synthetic microscope images of nuclei with exact label maps.
 
-The images imitate the kinds of the real data: fluorescence (dim and large, small and sparse, bright and crowded, in
+They imitate the kinds of the real data: fluorescence (dim and large, small and sparse, bright and crowded, in
 clumps, noisy), stained tissue (purple on white, purple on purple), and cells in bright-field. Nuclei are irregular
 ellipses that may touch but never overlap. The seed determines everything, and no image depends on how many are drawn.
 
@@ -10,21 +10,14 @@ functions such as the sine do not reach the file.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei.base.files import remove, replacing
-
-DATE = (2018, 1, 16, 0, 0, 0)  # of every file in the archive, as in the real one
 Plane = NDArray[np.float64]  # (H, W), or (H, W, 3) in colour
 Labels = NDArray[np.uint16]  # (H, W), 0 = background
 WAVES = np.array([2, 3, 4, 5])  # Fourier modes that deform an ellipse: bumps along its outline
@@ -78,24 +71,6 @@ class Nuclei:
         return int(self.labels.max())
 
 
-def write_sample(folder: Path, *, images: int, unlabelled: int, seed: int) -> None:
-    """Write `folder`/stage1_train.zip with masks and, if `unlabelled` > 0, stage1_test.zip without.
-
-    The same arguments give the same bytes. Files of these two names are replaced, or removed where none is written.
-
-    Args:
-        folder: created if absent.
-        images: number of images with masks.
-        unlabelled: number of images without masks.
-        seed: seed of everything random.
-    """
-    _write_archive(folder / "stage1_train.zip", _members(images, seed, first=0, masks=True))
-    if unlabelled:
-        _write_archive(folder / "stage1_test.zip", _members(unlabelled, seed, first=images, masks=False))
-    else:
-        remove(folder / "stage1_test.zip")
-
-
 def draw(seed: int, number: int) -> tuple[NDArray[np.uint8], Labels]:
     """Draw image `number` of the sample: (H, W, 3) uint8 RGB and its label map (H, W) uint16, 0 = background."""
     rng = np.random.default_rng([seed, number])
@@ -104,30 +79,6 @@ def draw(seed: int, number: int) -> tuple[NDArray[np.uint8], Labels]:
     nuclei = _place(rng, kind, height, width)
     rgb = kind.draw(rng, nuclei)
     return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8), nuclei.labels
-
-
-# --- the archive ------------------------------------------------------------------------------------------------------
-
-
-def _members(count: int, seed: int, *, first: int, masks: bool) -> Iterator[tuple[str, bytes]]:
-    for number in range(first, first + count):
-        rgb, labels = draw(seed, number)
-        id = f"synthetic_{number:04d}"
-        yield f"{id}/images/{id}.png", _png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        for label in range(1, int(labels.max()) + 1) if masks else ():
-            yield f"{id}/masks/{id}_{label:03d}.png", _png((labels == label).astype(np.uint8) * 255)
-
-
-def _png(pixels: NDArray[Any]) -> bytes:
-    return bytes(cv2.imencode(".png", pixels)[1].tobytes())
-
-
-def _write_archive(path: Path, members: Iterator[tuple[str, bytes]]) -> None:
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # stored: PNG is compressed
-        for name, data in members:
-            info = zipfile.ZipInfo(name, DATE)
-            info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system
-            archive.writestr(info, data)
 
 
 # --- geometry ---------------------------------------------------------------------------------------------------------
