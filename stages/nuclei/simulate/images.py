@@ -237,9 +237,9 @@ def _tissue(
         chromatin = 1 + coarse * (0.8 * cloud(rng, shape, 1.1) + 0.5 * cloud(rng, shape, 2.5))
         rim = 0.75 + 0.45 * nuclei.depth**4
         chroma = blurred(density * np.clip(chromatin, 0.25, 1.8) * rim * inside, rng.uniform(0.6, 1.0))
-        strands = np.clip(0.7 * strands(rng, shape) + 0.6 * cloud(rng, shape, 4), -1.5, 2.5)
+        wavy = np.clip(0.7 * strands(rng, shape) + 0.6 * cloud(rng, shape, 4), -1.5, 2.5)
         lumen = np.clip(2 * cloud(rng, shape, 22) + 1.5, 0, 1)  # pale gaps in the tissue
-        matrix = fibres * lumen * np.clip(1 + 0.45 * strands + 0.12 * cloud(rng, shape, 1), 0, None)
+        matrix = fibres * lumen * np.clip(1 + 0.45 * wavy + 0.12 * cloud(rng, shape, 1), 0, None)
         # nuclei out of focus, which no annotator would mark
         ghosts = 0.35 * np.clip(blurred(np.clip(cloud(rng, shape, 4) - 1.8, 0, 1), 2), 0, None) * (1 - inside)
         tint = np.array(stain) * np.exp(0.05 * rng.standard_normal(3))
