@@ -44,7 +44,7 @@ def load_with(folder: Path, path: tuple[str, ...], value: object) -> params.Para
 def test_the_shipped_file_loads_with_the_values_it_shows() -> None:
     loaded = params.load(ROOT / "params.yaml")
     assert loaded.seed == SHIPPED["seed"]
-    assert loaded.train.augment.scale == SHIPPED["train"]["augment"]["scale"]
+    assert loaded.train.augment.zoom == SHIPPED["train"]["augment"]["zoom"]
     assert list(loaded.train.search_saddle_ratio) == SHIPPED["train"]["search_saddle_ratio"]
 
 
