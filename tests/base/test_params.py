@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,9 @@ def test_a_fold_beside_a_list_of_parts_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "new"), params.RENAMED.items())
 def test_a_renamed_parameter_says_its_new_name(old: str, new: str, tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
-    section, name = old.split(".")
-    values[section][name] = values[section].pop(new.split(".")[1])
+    *sections, name = old.split(".")
+    section = functools.reduce(dict.__getitem__, sections, values)
+    section[name] = section.pop(new.split(".")[-1])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(InputError, match=rf"{old}: renamed, write {new}\n"):
         params.load(tmp_path / "params.yaml")

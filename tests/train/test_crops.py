@@ -235,7 +235,9 @@ def test_colour_and_quality_change_the_image_and_never_the_labels(name: str) -> 
     plain, changed = augmented[:12], augmented[12:]
     assert all((out["mask"] > 0).sum() == (one["mask"] > 0).sum() for out, one in zip(changed, plain, strict=True))
     inside = [out["image"][out["mask"] > 0].mean(axis=0) for out in changed]
-    different = [not np.array_equal(np.sort(out["image"], axis=None), np.sort(rgb[16:80, 16:80], axis=None)) for out in changed]
+    different = [
+        not np.array_equal(np.sort(out["image"], axis=None), np.sort(rgb[16:80, 16:80], axis=None)) for out in changed
+    ]
     assert sum(different) >= 11 and len(np.unique(np.rint(inside), axis=0)) >= 3
 
 
