@@ -1,4 +1,4 @@
-"""Synthetic images of any look: always the same, exactly labelled, and as different from one another as they should be."""
+"""Synthetic images of any look: always the same, exactly labelled, and different from one another."""
 
 from __future__ import annotations
 
