@@ -164,12 +164,15 @@ def test_the_maps_are_made_of_the_augmented_and_relabelled_crop(
     np.testing.assert_array_equal(weight[0], loss_weight(labels))
 
 
+SQUARES = 120  # in a row of the chequered image, each of 4 px
+
+
 @pytest.fixture(scope="module")
-def chequered(prepared: tuple[Path, list[Record], Params], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one image of 480 px, in which each square of 12 px has its own label and gray level."""
+def chequered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one image in which each square has its own label, which tells its row and column."""
     folder = tmp_path_factory.mktemp("chequered")
-    rows, cols = np.indices((480, 480)) // 12
-    labels = (1 + rows * 40 + cols).astype(np.uint16)
+    rows, cols = np.indices((4 * SQUARES, 4 * SQUARES)) // 4
+    labels = (1 + rows * SQUARES + cols).astype(np.uint16)
     for path in (image_path(folder, "squares"), label_path(folder, "squares")):
         path.parent.mkdir()
     write_labels(label_path(folder, "squares"), labels)
@@ -180,44 +183,45 @@ def chequered(prepared: tuple[Path, list[Record], Params], tmp_path_factory: pyt
 def crops_of_squares(
     folder: Path, params: Params, augment: Augment, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> list[np.ndarray]:
-    """The label maps of `count` crops of the chequered image, before they are renumbered."""
+    """Of `count` crops, the row and column of the square that each pixel was cut from: (2, 64, 64)."""
     found: list[np.ndarray] = []
 
     def spy(labels: np.ndarray) -> np.ndarray:
-        found.append(labels)
+        found.append(np.stack(divmod(labels.astype(int) - 1, SQUARES)))
         return relabel(labels)
 
     monkeypatch.setattr("nuclei.train.crops.relabel", spy)
     train = dataclasses.replace(params.train, augment=augment, crop_px=64, diameter_px=None, instance_target="none")
-    record = Record("squares", 480, 480, 1600, 1.0, "fluorescence", "drawn")
-    crops = Crops([record], folder, train, epochs=count, seed=3)
+    side = 4 * SQUARES
+    crops = Crops([Record("squares", side, side, 9, 1.0, "fluorescence", "x")], folder, train, epochs=count, seed=3)
     for index in range(count):
         crops[index]
     return found
 
 
-def test_no_mirrored_border_enters_a_crop_however_it_is_turned_and_rescaled(
+def test_no_mirrored_border_enters_a_crop_however_it_is_rotated_and_rescaled(
     prepared: tuple[Path, list[Record], Params], chequered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    augment = dataclasses.replace(OFF, zoom=2.5, rotate=1, elastic=1)
-    for labels in crops_of_squares(chequered, prepared[2], augment, monkeypatch, 25):
-        for number in np.unique(labels):  # a square that was mirrored as well would be there twice
-            rows, cols = np.nonzero(labels == number)
-            assert max(np.ptp(rows), np.ptp(cols)) < 2.5 * 12 * np.sqrt(2) + 8
+    pixels = np.column_stack([*np.indices((64, 64)).reshape(2, -1), np.ones(64 * 64)])
+    augment = dataclasses.replace(OFF, zoom=2.5, rotate=1)
+    for squares in crops_of_squares(chequered, prepared[2], augment, monkeypatch, 25):
+        squares = squares.reshape(2, -1).T  # a rotation and a factor place every pixel, unless it was mirrored
+        affine = np.linalg.lstsq(pixels, squares, rcond=None)[0]
+        assert np.abs(pixels @ affine - squares).max() < 1.3
 
 
 def test_crops_are_rescaled_by_up_to_the_factor_either_way_as_often_enlarged_as_reduced(
     prepared: tuple[Path, list[Record], Params], chequered: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sides = []
-    for labels in crops_of_squares(chequered, prepared[2], dataclasses.replace(OFF, zoom=3), monkeypatch, 60):
-        edges = np.count_nonzero(np.diff(labels.astype(int), axis=1)[0])
-        sides.append(64 / 12 / (edges + 0.5))  # the zoom, give or take an edge
-    assert min(sides) == pytest.approx(1 / 3, rel=0.2)
-    assert 2 < max(sides) < 4
-    assert abs(np.log(sides).mean()) < 0.25
-    for labels in crops_of_squares(chequered, prepared[2], OFF, monkeypatch, 3):
-        assert set(np.diff(np.flatnonzero(np.diff(labels.astype(int), axis=1)[0]))) == {12}
+    augment = dataclasses.replace(OFF, zoom=3)
+    zooms = [
+        64 / 4 / (np.ptp(one[0]) + 0.5) for one in crops_of_squares(chequered, prepared[2], augment, monkeypatch, 60)
+    ]
+    assert min(zooms) == pytest.approx(1 / 3, rel=0.15)
+    assert max(zooms) == pytest.approx(3, rel=0.2)
+    assert abs(np.log(zooms).mean()) < 0.25
+    for squares in crops_of_squares(chequered, prepared[2], OFF, monkeypatch, 3):
+        assert np.ptp(squares[0]) in (15, 16)
 
 
 @pytest.mark.parametrize("name", ["colour", "quality"])
