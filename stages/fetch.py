@@ -38,7 +38,7 @@ def main() -> None:
 
 def sample(raw: Path, source: dict[str, Any], params: Params) -> None:
     """Draw the built-in data set."""
-    from nuclei.fetch.simulate import write_sample
+    from nuclei.fetch.sample import write_sample
 
     settings = params.fetch
     write_sample(raw, images=settings.sample_images, unlabelled=settings.sample_unlabelled, seed=params.seed)

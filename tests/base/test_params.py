@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def load_with(folder: Path, path: tuple[str, ...], value: object) -> params.Para
 def test_the_shipped_file_loads_with_the_values_it_shows() -> None:
     loaded = params.load(ROOT / "params.yaml")
     assert loaded.seed == SHIPPED["seed"]
-    assert loaded.train.augment.scale == SHIPPED["train"]["augment"]["scale"]
+    assert loaded.train.augment.zoom == SHIPPED["train"]["augment"]["zoom"]
     assert list(loaded.train.search_saddle_ratio) == SHIPPED["train"]["search_saddle_ratio"]
 
 
@@ -108,8 +109,9 @@ def test_a_fold_beside_a_list_of_parts_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "new"), params.RENAMED.items())
 def test_a_renamed_parameter_says_its_new_name(old: str, new: str, tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
-    section, name = old.split(".")
-    values[section][name] = values[section].pop(new.split(".")[1])
+    *sections, name = old.split(".")
+    section = functools.reduce(dict.__getitem__, sections, values)
+    section[name] = section.pop(new.split(".")[-1])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(InputError, match=rf"{old}: renamed, write {new}\n"):
         params.load(tmp_path / "params.yaml")

@@ -17,9 +17,10 @@ from PIL import Image
 import prepare
 from nuclei.base.errors import InputError
 from nuclei.base.params import Prepare
-from nuclei.fetch.simulate import draw, write_sample
+from nuclei.fetch.sample import write_sample
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_index, read_unlabelled
+from nuclei.simulate.images import draw
 
 PARAMS = Prepare(max_image_px=10**8, max_archive_bytes=10**10, binary_masks="error")
 NUCLEUS = np.zeros((20, 30), np.uint8)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nuclei.fetch.simulate import draw
 from nuclei.images.io import read_rgb
+from nuclei.simulate.images import draw
 from nuclei.split.similarity import duplicates, groups, neighbours, signature
 
 SIMILARITY = 0.8

@@ -16,9 +16,9 @@ import split as stage
 from conftest import run_script, write_params
 from nuclei.base import files
 from nuclei.base.errors import InputError
-from nuclei.fetch.simulate import draw
 from nuclei.images.io import write_rgb
 from nuclei.images.records import COLUMNS, PARTS, Record, image_path, read_split
+from nuclei.simulate.images import draw
 from nuclei.split.splitting import check_nuclei, divided, read_list, split, split_fold
 
 

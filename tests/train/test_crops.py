@@ -15,15 +15,21 @@ from skimage.measure import label as connected
 
 from conftest import write_params, write_prepared
 from nuclei.base.params import Augment, Params
-from nuclei.images.io import read_labels
-from nuclei.images.records import Record, label_path
+from nuclei.images.io import read_labels, write_labels, write_rgb
+from nuclei.images.records import Record, image_path, label_path
 from nuclei.network.components import relabel
 from nuclei.network.sizing import diameter
 from nuclei.network.targets import TARGETS, loss_weight
+from nuclei.simulate.varied import draw_varied
 from nuclei.train.augment import augmentation, window_px
 from nuclei.train.crops import Crops, draw, image_weights
 
-ALL_ON = Augment(scale=0.4, rotate=1, elastic=1, gray=0.5, invert=0.5, shuffle=0.5, blur=1, noise=1, light=1)
+OFF = Augment(
+    zoom=1, rotate=0, elastic=0, colour=0, gray=0, invert=0, shuffle=0, blur=0, noise=0, light=0, quality=0
+)  # fmt: skip
+ALL_ON = Augment(
+    zoom=2, rotate=1, elastic=1, colour=0.5, gray=0.5, invert=0.5, shuffle=0.5, blur=1, noise=1, light=1, quality=1
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +164,116 @@ def test_the_maps_are_made_of_the_augmented_and_relabelled_crop(
     np.testing.assert_array_equal(weight[0], loss_weight(labels))
 
 
+SQUARES = 120  # in a row of the chequered image, each of 4 px
+
+
+@pytest.fixture(scope="module")
+def chequered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one image in which each square has its own label, which tells its row and column."""
+    folder = tmp_path_factory.mktemp("chequered")
+    rows, cols = np.indices((4 * SQUARES, 4 * SQUARES)) // 4
+    labels = (1 + rows * SQUARES + cols).astype(np.uint16)
+    for path in (image_path(folder, "squares"), label_path(folder, "squares")):
+        path.parent.mkdir()
+    write_labels(label_path(folder, "squares"), labels)
+    write_rgb(image_path(folder, "squares"), np.repeat((labels % 251).astype(np.uint8)[..., None], 3, axis=2))
+    return folder
+
+
+def crops_of_squares(
+    folder: Path, params: Params, augment: Augment, monkeypatch: pytest.MonkeyPatch, count: int
+) -> list[np.ndarray]:
+    """Of `count` crops, the row and column of the square that each pixel was cut from: (2, 64, 64)."""
+    found: list[np.ndarray] = []
+
+    def spy(labels: np.ndarray) -> np.ndarray:
+        found.append(np.stack(divmod(labels.astype(int) - 1, SQUARES)))
+        return relabel(labels)
+
+    monkeypatch.setattr("nuclei.train.crops.relabel", spy)
+    train = dataclasses.replace(params.train, augment=augment, crop_px=64, diameter_px=None, instance_target="none")
+    side = 4 * SQUARES
+    crops = Crops([Record("squares", side, side, 9, 1.0, "fluorescence", "x")], folder, train, epochs=count, seed=3)
+    for index in range(count):
+        crops[index]
+    return found
+
+
+def test_no_mirrored_border_enters_a_crop_however_it_is_rotated_and_rescaled(
+    prepared: tuple[Path, list[Record], Params], chequered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.column_stack([*np.indices((64, 64)).reshape(2, -1), np.ones(64 * 64)])
+    augment = dataclasses.replace(OFF, zoom=2.5, rotate=1)
+    for squares in crops_of_squares(chequered, prepared[2], augment, monkeypatch, 25):
+        squares = squares.reshape(2, -1).T  # a rotation and a factor place every pixel, unless it was mirrored
+        affine = np.linalg.lstsq(pixels, squares, rcond=None)[0]
+        assert np.abs(pixels @ affine - squares).max() < 1.3
+
+
+def test_crops_are_rescaled_by_up_to_the_factor_either_way_as_often_enlarged_as_reduced(
+    prepared: tuple[Path, list[Record], Params], chequered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    augment = dataclasses.replace(OFF, zoom=3)
+    zooms = [
+        64 / 4 / (np.ptp(one[0]) + 0.5) for one in crops_of_squares(chequered, prepared[2], augment, monkeypatch, 60)
+    ]
+    assert min(zooms) == pytest.approx(1 / 3, rel=0.15)
+    assert max(zooms) == pytest.approx(3, rel=0.2)
+    assert abs(np.log(zooms).mean()) < 0.25
+    for squares in crops_of_squares(chequered, prepared[2], OFF, monkeypatch, 3):
+        assert np.ptp(squares[0]) in (15, 16)
+
+
+@pytest.mark.parametrize("name", ["colour", "quality"])
+def test_colour_and_quality_change_the_image_and_never_the_labels(name: str) -> None:
+    side = window_px(64)
+    rgb, labels = np.zeros((side, side, 3), np.uint8), np.zeros((side, side), np.uint16)
+    labels[30:70, 30:70] = 5
+    rgb[30:70, 30:70], rgb[40:50, 40:50] = (150, 90, 160), (210, 180, 220)
+    augmented = []
+    for augment in (OFF, dataclasses.replace(OFF, **{name: 1})):
+        transform = augmentation(augment, 64)
+        for seed in range(12):
+            transform.set_random_seed(seed)
+            augmented.append(transform(image=rgb, mask=labels))
+    plain, changed = augmented[:12], augmented[12:]
+    assert all((out["mask"] > 0).sum() == (one["mask"] > 0).sum() for out, one in zip(changed, plain, strict=True))
+    inside = [out["image"][out["mask"] > 0].mean(axis=0) for out in changed]
+    different = [
+        not np.array_equal(np.sort(out["image"], axis=None), np.sort(rgb[16:80, 16:80], axis=None)) for out in changed
+    ]
+    assert sum(different) >= 8 and len(np.unique(np.rint(inside), axis=0)) >= 3
+
+
+def test_the_synthetic_fraction_of_the_crops_is_cut_from_synthetic_images(
+    prepared: tuple[Path, list[Record], Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def spy(seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn.append(number)
+        return draw_varied(seed, number)
+
+    monkeypatch.setattr("nuclei.train.crops.draw_varied", spy)
+    crops = make(prepared, synthetic_fraction=0.4, keep_images_mb=0, crops_per_image=4)
+    assert crops.weights.sum() == pytest.approx(1)
+    for index in range(crops.per_epoch):
+        crops[index]
+    assert len(drawn) == pytest.approx(0.4 * crops.per_epoch, abs=1)
+    assert len(set(drawn)) == len(drawn)
+    drawn.clear()
+    crops = make(prepared, keep_images_mb=0)
+    for index in range(crops.per_epoch):
+        crops[index]
+    assert drawn == []
+
+
 def test_image_and_labels_move_together() -> None:
     side = window_px(64)
     labels = np.zeros((side, side), np.uint16)
     labels[30:60, 40:50] = 1
     rgb = np.repeat((labels * 255).astype(np.uint8)[..., None], 3, axis=2)
-    still = Augment(scale=0.4, rotate=1, elastic=0.5, gray=0, invert=0, shuffle=0, blur=0, noise=0, light=0)
-    transform = augmentation(still, 64)
+    transform = augmentation(dataclasses.replace(OFF, rotate=1, elastic=0.5), 64)
     for seed in range(20):
         transform.set_random_seed(seed)
         out = transform(image=rgb, mask=labels)

@@ -21,7 +21,11 @@ from nuclei.base.errors import InputError
 
 FILE = "params.yaml"
 MOST_PROBLEMS = 20  # that one error names
-RENAMED = {"train.instances": "train.instance_target", "train.search_seed": "train.search_saddle_ratio"}
+RENAMED = {
+    "train.instances": "train.instance_target",
+    "train.search_seed": "train.search_saddle_ratio",
+    "train.augment.scale": "train.augment.zoom",
+}
 CONFIG = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -86,15 +90,17 @@ class Split:
 
 @dataclass(frozen=True, config=CONFIG)
 class Augment:
-    scale: Annotated[float, Field(ge=0, lt=1)]
+    zoom: Annotated[float, Field(ge=1, le=8)]
     rotate: Probability
     elastic: Probability
+    colour: Probability
     gray: Probability
     invert: Probability
     shuffle: Probability
     blur: Probability
     noise: Probability
     light: Probability
+    quality: Probability
 
 
 @dataclass(frozen=True, config=CONFIG)
@@ -110,6 +116,7 @@ class Train:
     keep_images_mb: Annotated[int, Field(ge=0)]
     size_exponent: NotNegative
     rare_exponent: NotNegative
+    synthetic_fraction: Annotated[float, Field(ge=0, lt=1)]
     normalise_low: Percentile
     normalise_high: Percentile
     augment: Augment

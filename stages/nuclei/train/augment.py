@@ -1,4 +1,7 @@
-"""Augmentation of a training crop with albumentations: geometry, colour, brightness, blur and noise."""
+"""Augmentation of a training crop with albumentations: rotation, colour, light, image quality, blur and noise.
+
+A crop is also rescaled at random, by `crops.Crops`, with the functions that rescale an image for prediction.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import cv2
 
 from nuclei.base.params import Augment
 
-MARGIN = 1.5  # times the crop: the larger window keeps most of a rotated or downscaled crop inside the image
+MARGIN = 1.5  # times the crop: holds a crop rotated by any angle, which takes 1.42 times, and its elastic deformation
 
 
 def window_px(crop_px: int) -> int:
@@ -22,20 +25,25 @@ def window_px(crop_px: int) -> int:
 def augmentation(augment: Augment, crop_px: int) -> A.Compose:
     """Build what turns a window of `window_px(crop_px)` into an augmented crop.
 
-    Call it with `image` (H, W, 3) uint8 and `mask` (H, W) uint16; it returns both, `crop_px` square. Beyond the
-    window both are mirrored, so one label may come back as several components: relabel afterwards.
+    Call it with `image` (H, W, 3) uint8 and `mask` (H, W) uint16; it returns both, `crop_px` square. An elastic
+    deformation may divide a label into several components: relabel afterwards.
     Call `set_random_seed` before each use to make that use reproducible.
     """
     mirrored = {"border_mode": cv2.BORDER_REFLECT_101, "mask_interpolation": cv2.INTER_NEAREST}
-    zoom = {"scale": (1 - augment.scale, 1 + augment.scale), "keep_ratio": True, "balanced_scale": True, **mirrored}
     return A.Compose(
         [
-            A.OneOf(
-                [A.Affine(rotate=(-180, 180), **zoom, p=augment.rotate), A.Affine(**zoom, p=1 - augment.rotate)], p=1
-            ),
+            A.Affine(rotate=(-180, 180), p=augment.rotate, **mirrored),
             A.ElasticTransform(alpha=60, sigma=8, p=augment.elastic, **mirrored),
             A.CenterCrop(crop_px, crop_px),
             A.D4(),
+            A.OneOf(
+                [
+                    A.HEStain("random_preset", augment_background=True),  # of the two dyes of a tissue section
+                    A.HueSaturationValue(25, 40, 0),
+                    A.ChannelDropout((1, 2)),  # fluorescence shown in its colour, such as blue
+                ],
+                p=augment.colour,
+            ),
             A.ToGray(p=augment.gray),
             A.ChannelShuffle(p=augment.shuffle),
             A.InvertImg(p=augment.invert),
@@ -49,5 +57,15 @@ def augmentation(augment: Augment, crop_px: int) -> A.Compose:
             ),
             A.GaussianBlur(sigma_limit=(0.5, 2.0), p=augment.blur),
             A.GaussNoise(std_range=(0.01, 0.08), p=augment.noise),
+            A.OneOf(
+                [
+                    A.ImageCompression(quality_range=(25, 90)),
+                    A.Downscale((0.35, 0.8), {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}),
+                    A.Defocus((1, 3)),
+                    A.UnsharpMask(sigma_limit=(0.5, 2.0), alpha=(0.2, 0.7), threshold=0),
+                    A.PlasmaBrightnessContrast((-0.2, 0.2), (-0.2, 0.2), plasma_size=128),  # an uneven background
+                ],
+                p=augment.quality,
+            ),
         ]
     )

@@ -22,9 +22,11 @@ from nuclei.network.components import relabel
 from nuclei.network.normalisation import normalise_percentiles, to_tensor
 from nuclei.network.sizing import diameter, zoom_to, zoomed_image, zoomed_labels
 from nuclei.network.targets import TARGETS, loss_weight
+from nuclei.simulate.varied import draw_varied
 from nuclei.train.augment import augmentation, window_px
 
 Crop = tuple[Tensor, Tensor, Tensor, Tensor]
+SYNTHETIC_IMAGES = 600  # different ones, of which train.synthetic_fraction of the crops are cut
 
 
 class Crops(Dataset[Crop]):
@@ -53,6 +55,9 @@ class Crops(Dataset[Crop]):
         self.target = TARGETS.get(train.instance_target)
         self.augment = augmentation(train.augment, train.crop_px)
         self.weights = image_weights(self.records, train.size_exponent, train.rare_exponent)
+        if train.synthetic_fraction:  # the synthetic images are numbered after the real ones
+            synthetic = np.full(SYNTHETIC_IMAGES, train.synthetic_fraction / SYNTHETIC_IMAGES)
+            self.weights = np.concatenate([(1 - train.synthetic_fraction) * self.weights, synthetic])
         self.drawn: tuple[int, NDArray[np.intp]] = (-1, np.zeros(0, np.intp))  # an epoch, and its image numbers
         self.kept: dict[str, tuple[NDArray[np.uint8], NDArray[np.integer]]] = {}
         self.free_bytes = train.keep_images_mb * 2**20
@@ -64,10 +69,11 @@ class Crops(Dataset[Crop]):
         epoch, position = divmod(index, self.per_epoch)
         if self.drawn[0] != epoch:
             self.drawn = epoch, draw(self.weights, self.per_epoch, self.seed, epoch)
-        record = self.records[self.drawn[1][position]]
         random = np.random.default_rng([self.seed, epoch, position, 1])
-        rgb, labels = self._read(record)
-        rgb, labels = _window(rgb, labels, window_px(self.train.crop_px), random)
+        rgb, labels = self._read(int(self.drawn[1][position]))
+        zoom = self.train.augment.zoom ** random.uniform(-1, 1)
+        rgb, labels = _window(rgb, labels, round(window_px(self.train.crop_px) / zoom), random)
+        rgb, labels = zoomed_image(rgb, zoom), zoomed_labels(labels, zoom)
         self.augment.set_random_seed(int(random.integers(2**31)))
         out = self.augment(image=rgb, mask=labels)
         return self._tensors(out["image"], relabel(out["mask"]))
@@ -76,19 +82,23 @@ class Crops(Dataset[Crop]):
         """Divide the memory for decoded images among loading processes, each of which has a copy of this."""
         self.free_bytes //= processes
 
-    def _read(self, record: Record) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    def _read(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
         """The normalised image and its label map, both rescaled; kept in memory, because decoding takes longest."""
-        if record.id in self.kept:
-            return self.kept[record.id]
-        rgb = read_rgb(image_path(self.folder, record.id))
-        labels = read_labels(label_path(self.folder, record.id))
+        real = number < len(self.records)
+        id = self.records[number].id if real else f"synthetic {number - len(self.records)}"
+        if id in self.kept:
+            return self.kept[id]
+        if real:
+            rgb, labels = read_rgb(image_path(self.folder, id)), read_labels(label_path(self.folder, id))
+        else:
+            rgb, labels = draw_varied(self.seed, number - len(self.records))
         target = self.train.diameter_px
         zoom = 1.0 if target is None else zoom_to(target, diameter(labels))
         normalised = normalise_percentiles(rgb, self.train.normalise_low, self.train.normalise_high)
         both = zoomed_image(normalised, zoom), zoomed_labels(labels, zoom)
         size = sum(array.nbytes for array in both)
         if size <= self.free_bytes:
-            self.kept[record.id] = both
+            self.kept[id] = both
             self.free_bytes -= size
         return both
 

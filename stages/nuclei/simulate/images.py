@@ -1,6 +1,6 @@
-"""The built-in sample: synthetic microscope images of nuclei with exact masks, in the layout of Kaggle's archives.
+"""Synthetic microscope images of nuclei with exact label maps.
 
-The images imitate the kinds of the real data: fluorescence (dim and large, small and sparse, bright and crowded, in
+They imitate the kinds of the real data: fluorescence (dim and large, small and sparse, bright and crowded, in
 clumps, noisy), stained tissue (purple on white, purple on purple), and cells in bright-field. Nuclei are irregular
 ellipses that may touch but never overlap. The seed determines everything, and no image depends on how many are drawn.
 
@@ -10,21 +10,14 @@ functions such as the sine do not reach the file.
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei.base.files import remove, replacing
-
-DATE = (2018, 1, 16, 0, 0, 0)  # of every file in the archive, as in the real one
 Plane = NDArray[np.float64]  # (H, W), or (H, W, 3) in colour
 Labels = NDArray[np.uint16]  # (H, W), 0 = background
 WAVES = np.array([2, 3, 4, 5])  # Fourier modes that deform an ellipse: bumps along its outline
@@ -78,62 +71,20 @@ class Nuclei:
         return int(self.labels.max())
 
 
-def write_sample(folder: Path, *, images: int, unlabelled: int, seed: int) -> None:
-    """Write `folder`/stage1_train.zip with masks and, if `unlabelled` > 0, stage1_test.zip without.
-
-    The same arguments give the same bytes. Files of these two names are replaced, or removed where none is written.
-
-    Args:
-        folder: created if absent.
-        images: number of images with masks.
-        unlabelled: number of images without masks.
-        seed: seed of everything random.
-    """
-    _write_archive(folder / "stage1_train.zip", _members(images, seed, first=0, masks=True))
-    if unlabelled:
-        _write_archive(folder / "stage1_test.zip", _members(unlabelled, seed, first=images, masks=False))
-    else:
-        remove(folder / "stage1_test.zip")
-
-
 def draw(seed: int, number: int) -> tuple[NDArray[np.uint8], Labels]:
     """Draw image `number` of the sample: (H, W, 3) uint8 RGB and its label map (H, W) uint16, 0 = background."""
     rng = np.random.default_rng([seed, number])
     kind = APPEARANCES[number % len(APPEARANCES)]
     height, width = kind.sizes[rng.integers(len(kind.sizes))]
-    nuclei = _place(rng, kind, height, width)
+    nuclei = place(rng, kind, height, width)
     rgb = kind.draw(rng, nuclei)
     return np.rint(np.clip(rgb, 0, 255)).astype(np.uint8), nuclei.labels
-
-
-# --- the archive ------------------------------------------------------------------------------------------------------
-
-
-def _members(count: int, seed: int, *, first: int, masks: bool) -> Iterator[tuple[str, bytes]]:
-    for number in range(first, first + count):
-        rgb, labels = draw(seed, number)
-        id = f"synthetic_{number:04d}"
-        yield f"{id}/images/{id}.png", _png(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-        for label in range(1, int(labels.max()) + 1) if masks else ():
-            yield f"{id}/masks/{id}_{label:03d}.png", _png((labels == label).astype(np.uint8) * 255)
-
-
-def _png(pixels: NDArray[Any]) -> bytes:
-    return bytes(cv2.imencode(".png", pixels)[1].tobytes())
-
-
-def _write_archive(path: Path, members: Iterator[tuple[str, bytes]]) -> None:
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # stored: PNG is compressed
-        for name, data in members:
-            info = zipfile.ZipInfo(name, DATE)
-            info.create_system, info.external_attr = 3, 0o644 << 16  # the same on every system
-            archive.writestr(info, data)
 
 
 # --- geometry ---------------------------------------------------------------------------------------------------------
 
 
-def _place(rng: Generator, kind: Appearance, height: int, width: int) -> Nuclei:
+def place(rng: Generator, kind: Appearance, height: int, width: int) -> Nuclei:
     """Place nuclei one by one, skipping those that earlier ones would hide too much."""
     labels, depth = np.zeros((height, width), np.uint16), np.zeros((height, width))
     wanted = max(2, round(height * width / kind.area * rng.uniform(0.6, 1.4)))
@@ -150,7 +101,7 @@ def _place(rng: Generator, kind: Appearance, height: int, width: int) -> Nuclei:
             row, col = rng.uniform(0, height), rng.uniform(0, width)
         if not (0 <= row < height and 0 <= col < width):
             continue
-        box, distance = _blob(rng, (row, col), radius, kind, (height, width))
+        box, distance = blob(rng, (row, col), radius, kind, (height, width))
         inside = distance < 1
         free = _largest_component(inside & (labels[box] == 0))
         # the edge of the image may cut a nucleus, but must leave more than a sliver
@@ -162,7 +113,7 @@ def _place(rng: Generator, kind: Appearance, height: int, width: int) -> Nuclei:
     return Nuclei(labels, depth)
 
 
-def _blob(
+def blob(
     rng: Generator, centre: tuple[float, float], radius: float, kind: Appearance, shape: tuple[int, int]
 ) -> tuple[tuple[slice, slice], Plane]:
     """The bounding box of an irregular ellipse, and in it the distance from the centre, scaled to 1 at the outline."""
@@ -193,28 +144,27 @@ def _largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 # --- light ------------------------------------------------------------------------------------------------------------
 
 
-def _cloud(rng: Generator, shape: tuple[int, ...], sigma: float | tuple[float, float]) -> Plane:
+def cloud(rng: Generator, shape: tuple[int, ...], sigma: float | tuple[float, float]) -> Plane:
     """Smooth noise of mean 0 and standard deviation 1; `sigma` is the size of its grain in pixels."""
     noise: Plane = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
     return np.asarray((noise - noise.mean()) / noise.std())
 
 
-def _blur(plane: Plane, sigma: float) -> Plane:
-    blurred: Plane = ndimage.gaussian_filter(plane, sigma, mode="nearest")
-    return blurred
+def blurred(plane: Plane, sigma: float) -> Plane:
+    return np.asarray(ndimage.gaussian_filter(plane, sigma, mode="nearest"))
 
 
-def _strands(rng: Generator, shape: tuple[int, ...]) -> Plane:
+def strands(rng: Generator, shape: tuple[int, ...]) -> Plane:
     """Wavy fibres of mean 0 and standard deviation 1: elongated noise, rotated and warped."""
     turn, (rows, cols) = rng.uniform(0, np.pi), np.indices(shape)
-    along = np.cos(turn) * cols + np.sin(turn) * rows + 5 * _cloud(rng, shape, 14)
-    across = np.cos(turn) * rows - np.sin(turn) * cols + 7 * _cloud(rng, shape, 20)
-    straight = _cloud(rng, (256, 256), (1.1, 9.0))
+    along = np.cos(turn) * cols + np.sin(turn) * rows + 5 * cloud(rng, shape, 14)
+    across = np.cos(turn) * rows - np.sin(turn) * cols + 7 * cloud(rng, shape, 20)
+    straight = cloud(rng, (256, 256), (1.1, 9.0))
     bent = ndimage.map_coordinates(straight, [across, along], order=1, mode="grid-wrap")
     return np.asarray(bent, np.float64)
 
 
-def _uneven(rng: Generator, shape: tuple[int, ...], strength: float) -> Plane:
+def uneven(rng: Generator, shape: tuple[int, ...], strength: float) -> Plane:
     """Illumination with a mean near 1: a gradient across the image and darker corners."""
     rows, cols = (np.linspace(-1, 1, side) for side in shape)
     angle = rng.uniform(0, 2 * np.pi)
@@ -224,7 +174,7 @@ def _uneven(rng: Generator, shape: tuple[int, ...], strength: float) -> Plane:
     return light
 
 
-def _gray(plane: Plane) -> Plane:
+def gray(plane: Plane) -> Plane:
     return np.repeat(plane[:, :, None], 3, axis=2)
 
 
@@ -255,15 +205,15 @@ def _fluorescence(
     def paint(rng: Generator, nuclei: Nuclei) -> Plane:
         shape, inside = nuclei.labels.shape, nuclei.labels > 0
         brightness = rng.uniform(*peak) * np.exp(spread * rng.standard_normal(nuclei.count))
-        chromatin = 1 + grain * (_cloud(rng, shape, 1.2) + _cloud(rng, shape, 3)) / 1.4
-        chromatin += spots * np.clip(_cloud(rng, shape, 1.4) - 1.0, 0, None)
+        chromatin = 1 + grain * (cloud(rng, shape, 1.2) + cloud(rng, shape, 3)) / 1.4
+        chromatin += spots * np.clip(cloud(rng, shape, 1.4) - 1.0, 0, None)
         dome = 1 - 0.35 * nuclei.depth**3
         glow = nuclei.each(brightness) * np.clip(chromatin, 0.2, None) * dome * inside
-        sharp = _blur(glow, rng.uniform(*blur))
-        haze = 0.05 * _blur(glow, 9) + rng.uniform(*floor) * (1 + 0.05 * _cloud(rng, shape, 25))
-        signal = (sharp + haze) * _uneven(rng, shape, rng.uniform(0, light))
+        sharp = blurred(glow, rng.uniform(*blur))
+        haze = 0.05 * blurred(glow, 9) + rng.uniform(*floor) * (1 + 0.05 * cloud(rng, shape, 25))
+        signal = (sharp + haze) * uneven(rng, shape, rng.uniform(0, light))
         # the standard deviation of photon noise grows with the square root of the signal
-        return _gray(signal + noise * np.sqrt(np.clip(signal, 1, None) / 255) * rng.standard_normal(shape))
+        return gray(signal + noise * np.sqrt(np.clip(signal, 1, None) / 255) * rng.standard_normal(shape))
 
     return paint
 
@@ -284,46 +234,46 @@ def _tissue(
         shape, inside = nuclei.labels.shape, nuclei.labels > 0
         density = np.clip(nuclei.each(rng.uniform(*depth, nuclei.count)), 0, None)
         coarse = nuclei.each(rng.uniform(0.1, 0.5, nuclei.count))  # from uniform to coarsely speckled
-        chromatin = 1 + coarse * (0.8 * _cloud(rng, shape, 1.1) + 0.5 * _cloud(rng, shape, 2.5))
+        chromatin = 1 + coarse * (0.8 * cloud(rng, shape, 1.1) + 0.5 * cloud(rng, shape, 2.5))
         rim = 0.75 + 0.45 * nuclei.depth**4
-        chroma = _blur(density * np.clip(chromatin, 0.25, 1.8) * rim * inside, rng.uniform(0.6, 1.0))
-        strands = np.clip(0.7 * _strands(rng, shape) + 0.6 * _cloud(rng, shape, 4), -1.5, 2.5)
-        lumen = np.clip(2 * _cloud(rng, shape, 22) + 1.5, 0, 1)  # pale gaps in the tissue
-        matrix = fibres * lumen * np.clip(1 + 0.45 * strands + 0.12 * _cloud(rng, shape, 1), 0, None)
+        chroma = blurred(density * np.clip(chromatin, 0.25, 1.8) * rim * inside, rng.uniform(0.6, 1.0))
+        wavy = np.clip(0.7 * strands(rng, shape) + 0.6 * cloud(rng, shape, 4), -1.5, 2.5)
+        lumen = np.clip(2 * cloud(rng, shape, 22) + 1.5, 0, 1)  # pale gaps in the tissue
+        matrix = fibres * lumen * np.clip(1 + 0.45 * wavy + 0.12 * cloud(rng, shape, 1), 0, None)
         # nuclei out of focus, which no annotator would mark
-        ghosts = 0.35 * np.clip(_blur(np.clip(_cloud(rng, shape, 4) - 1.8, 0, 1), 2), 0, None) * (1 - inside)
+        ghosts = 0.35 * np.clip(blurred(np.clip(cloud(rng, shape, 4) - 1.8, 0, 1), 2), 0, None) * (1 - inside)
         tint = np.array(stain) * np.exp(0.05 * rng.standard_normal(3))
-        halo = 0.10 * _blur(chroma, 5)
+        halo = 0.10 * blurred(chroma, 5)
         light = np.array(ground) * np.exp(-(chroma + matrix + ghosts + halo)[:, :, None] * tint)
-        light = light * _uneven(rng, shape, rng.uniform(0, 0.06))[:, :, None]
-        grain = 1.5 * _cloud(rng, shape, 0.6)[:, :, None] + 0.8 * rng.standard_normal(light.shape)
+        light = light * uneven(rng, shape, rng.uniform(0, 0.06))[:, :, None]
+        grain = 1.5 * cloud(rng, shape, 0.6)[:, :, None] + 0.8 * rng.standard_normal(light.shape)
         return np.asarray(light + grain)
 
     return paint
 
 
-def _brightfield(rng: Generator, nuclei: Nuclei) -> Plane:
+def brightfield(rng: Generator, nuclei: Nuclei) -> Plane:
     """Dark nuclei, each within a large pale cell, on a bright background."""
     shape, inside = nuclei.labels.shape, nuclei.labels > 0
     cells = np.zeros(shape)
     for row, col in ndimage.center_of_mass(inside, nuclei.labels, range(1, nuclei.count + 1)):
         centre = row + rng.uniform(-12, 12), col + rng.uniform(-12, 12)
-        box, distance = _blob(rng, centre, rng.uniform(28, 48), CELL, shape)
+        box, distance = blob(rng, centre, rng.uniform(28, 48), CELL, shape)
         body = np.clip((1 - distance) * 12, 0, 1)
         edge = np.exp(-(((distance - 0.97) / 0.03) ** 2))
-        cells[box] += rng.uniform(0.06, 0.16) * body + 0.10 * edge * np.clip(_cloud(rng, distance.shape, 5), 0, 2)
+        cells[box] += rng.uniform(0.06, 0.16) * body + 0.10 * edge * np.clip(cloud(rng, distance.shape, 5), 0, 2)
     in_cell = cells > 0.02
-    folds = np.exp(-((_cloud(rng, shape, 9) / 0.06) ** 2)) * in_cell
-    speckles = np.clip(_cloud(rng, shape, 1.0) - 1.3, 0, 1.5) * in_cell
-    debris = np.clip(_cloud(rng, shape, 1.5) - 3.2, 0, 1)
-    chromatin = np.clip(1 + 0.12 * _cloud(rng, shape, 1.2) + 0.1 * _cloud(rng, shape, 3), 0.3, None)
+    folds = np.exp(-((cloud(rng, shape, 9) / 0.06) ** 2)) * in_cell
+    speckles = np.clip(cloud(rng, shape, 1.0) - 1.3, 0, 1.5) * in_cell
+    debris = np.clip(cloud(rng, shape, 1.5) - 3.2, 0, 1)
+    chromatin = np.clip(1 + 0.12 * cloud(rng, shape, 1.2) + 0.1 * cloud(rng, shape, 3), 0.3, None)
     dark = nuclei.each(rng.uniform(0.5, 0.95, nuclei.count)) * chromatin * inside
-    density = _blur(cells, 0.8) * (1 + 0.12 * _cloud(rng, shape, 4)) + 0.05 * folds + 0.09 * speckles + 0.5 * debris
-    light = rng.uniform(222, 234) * np.exp(-_blur(density + dark, rng.uniform(0.6, 1.0)))
-    return _gray(light * _uneven(rng, shape, rng.uniform(0, 0.05)) + 1.2 * rng.standard_normal(shape))
+    density = blurred(cells, 0.8) * (1 + 0.12 * cloud(rng, shape, 4)) + 0.05 * folds + 0.09 * speckles + 0.5 * debris
+    light = rng.uniform(222, 234) * np.exp(-blurred(density + dark, rng.uniform(0.6, 1.0)))
+    return gray(light * uneven(rng, shape, rng.uniform(0, 0.05)) + 1.2 * rng.standard_normal(shape))
 
 
-CELL = Appearance(_brightfield, (), (28, 48), 0, 0, 1.8, 0.35)
+CELL = Appearance(brightfield, (), (28, 48), 0, 0, 1.8, 0.35)
 
 DIM = Appearance(
     _fluorescence(
@@ -363,7 +313,7 @@ ON_PURPLE = Appearance(
     _tissue(ground=(200, 184, 222), stain=(1.1, 1.3, 0.36), fibres=0.13, depth=(0.4, 1.5)),
     (*MEDIUM, *LARGE), (7, 12), 1300, 0.45, 2.6, 0.25,
 )  # fmt: skip
-CELLS = Appearance(_brightfield, (*MEDIUM, *LARGE[:2]), (6, 9.5), 6500, 0.0, 1.6, 0.3)
+CELLS = Appearance(brightfield, (*MEDIUM, *LARGE[:2]), (6, 9.5), 6500, 0.0, 1.6, 0.3)
 
 # of twenty, twelve are fluorescence, five tissue and three bright-field; the order mixes them
 APPEARANCES = (
