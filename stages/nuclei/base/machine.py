@@ -29,9 +29,9 @@ def cpu_model() -> str:
 def share_cores() -> None:
     """Make OpenMP's threads sleep soon while they wait, so that other work on the machine does not stall them.
 
-    By default the threads of libgomp spin 300,000 times, for milliseconds, at the end of each parallel loop. Beside other
-    work, a spinning thread takes the core from the one that it waits for. On two cores with another busy process, a
-    training step takes 3.4 times as long as alone with 300,000 spins, and 2.1 times with 1,000 (resnet34).
+    By default the threads of libgomp spin 300,000 times, for milliseconds, at the end of each parallel loop. Beside
+    other work, a spinning thread takes the core from the one that it waits for. On two cores with another busy process,
+    a training step takes 3.4 times as long as alone with 300,000 spins, and 2.1 times with 1,000 (resnet34).
     libgomp reads the variable when torch loads it. It changes no result, and what the user has set stands.
     """
     if "OMP_WAIT_POLICY" not in os.environ:  # GOMP_SPINCOUNT would override it
