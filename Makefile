@@ -26,8 +26,9 @@ setup-tests: .venv/tests
 	$(PIP) -r requirements.txt
 	touch $@
 
-.venv/tests: .venv/pipeline tests/requirements.txt
+.venv/tests: .venv/pipeline tests/requirements.txt requirements-export.txt
 	$(PIP) -r tests/requirements.txt
+	$(PIP) -r requirements-export.txt
 	touch $@
 
 # Two processes with one thread each: most of the time goes to imports and to single-threaded stages.

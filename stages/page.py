@@ -1,7 +1,7 @@
 """Write one self-contained page of the scores, the figures and the worst, median and best images.
 
 Reads:      reports/*.json, reports/*.csv, reports/figures, data/prepared, data/predictions, data/split.csv,
-            data/source.json, requirements.in, requirements.txt
+            data/source.json, requirements.in, requirements.txt, CITATION.cff
 Writes:     reports/index.html
 Parameters: plot; all others, because the page lists them
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from nuclei.base import files
+from nuclei.base import citation, files
 from nuclei.base.errors import InputError, run
 from nuclei.base.params import Params, load
 from nuclei.images.records import REMAKE, read_index
@@ -46,6 +46,7 @@ def read_facts(params: Params) -> page.Facts:
     if not isinstance(source, dict) or source.get("kind") not in page.SOURCES:
         raise InputError("the data source is unknown", file=SOURCE, got=source, expected=list(page.SOURCES), fix=REMAKE)
     return page.Facts(
+        version=citation.read().version,
         source=source,
         records=read_index(PREPARED),
         split=files.read_rows(SPLIT, ["id", "part", "group"], REMAKE),

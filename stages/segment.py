@@ -44,10 +44,10 @@ def main() -> None:
     keep_nuclei = can_be_kept(nuclei_csv, NUCLEI, force=arguments.force)
     keep_images = can_be_kept(images_csv, IMAGES, force=arguments.force)
 
-    from nuclei.network.segmenter import Segmenter  # torch takes seconds to import: wrong paths are reported before
+    from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
 
     keep_freed_memory()
-    segmenter = Segmenter.load(arguments.model, device=arguments.device)
+    segmenter = engine.open_model(arguments.model, arguments.device)
     if arguments.diameter is not None and segmenter.settings.diameter_px is None:
         fix = "leave --diameter out, or train with train.diameter_px"
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
@@ -84,7 +84,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-r", "--recursive", action="store_true", help="segment the images in subfolders too")
     parser.add_argument("--list", type=Path, metavar="FILE", help="a text file with a path in each line")
     parser.add_argument("--force", action="store_true", help="replace files that this program did not write")
-    parser.add_argument("--model", type=Path, default=Path("data/model"), help="the folder of a trained model")
+    model = "the folder of a trained model, or an exported model.onnx"
+    parser.add_argument("--model", type=Path, default=Path("data/model"), help=model)
     parser.add_argument(
         "--diameter", type=float, metavar="PX", help="usual diameter of the nuclei in pixels (measured in each image)"
     )

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from committed import run_here
 from nuclei.base import files, params
 from nuclei.images.io import write_labels, write_rgb
 from nuclei.images.records import COLUMNS, Record, image_path, label_path
@@ -28,8 +29,9 @@ settings.register_profile("long", deadline=None, max_examples=1000)  # of tests/
 settings.load_profile("any machine")  # pytest loads what --hypothesis-profile names later
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = ("test_pipeline", "test_interruption", "test_environment", "test_processes", "test_training")
+SMALLEST = "tu-tf_mobilenetv3_small_minimal_100"  # the smallest encoder
 SMALL_TRAINING = {
-    "encoder_name": "resnet18",
+    "encoder_name": SMALLEST,
     "crop_px": 32,
     "batch_size": 4,
     "device": "cpu",
@@ -95,7 +97,10 @@ def write_params(folder: Path, **changes: Any) -> params.Params:
 
 
 def run_script(script: str, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run stages/<script>.py in `folder` and return what it said."""
+    """Run stages/<script>.py in `folder` in a process of its own and return what it said.
+
+    Its imports take seconds: `committed.run_here` does without, where nothing but the script is tested.
+    """
     return subprocess.run(
         [sys.executable, str(ROOT / "stages" / f"{script}.py"), *arguments],
         cwd=folder,
@@ -137,7 +142,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     write_prepared(folder, {"train": 6, "val": 2, "test": 2})
     write_params(folder)
-    done = run_script("train", folder)
+    done = run_here("train", folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -146,7 +151,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up run after `plot` and `page`; a test that changes it works on a copy."""
     import made_up
-    from committed import run_here
 
     folder = made_up.finished_run(tmp_path_factory.mktemp("report"), images=24, side_px=64)
     for script in ("plot", "page"):

@@ -44,7 +44,7 @@ Row = dict[str, object]
 def finished_run(folder: Path, *, images: int = 16, side_px: int = 96, kind: str = "sample", seed: int = 0) -> Path:
     """Fill `folder` with the data, reports, parameters and requirements of a run that never was; return it."""
     rng = np.random.default_rng(seed)
-    for name in ("requirements.in", "requirements.txt"):
+    for name in ("requirements.in", "requirements.txt", "CITATION.cff"):
         shutil.copy(ROOT / name, folder)
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     files.write_text(folder / "params.yaml", text.replace("dpi: 120", "dpi: 60"))  # half the time to draw

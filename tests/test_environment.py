@@ -16,9 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from committed import run_here
 from conftest import ROOT, draw_discs, run_script, write_params
 
 DATA_STAGES = ("source", "fetch", "prepare", "split")
+# Runs scripts one after the other, each as if it had been called
+ONE_BY_ONE = """
+import pathlib, runpy, sys
+for script in sys.argv[1:]:
+    sys.argv, sys.path[0] = [script], str(pathlib.Path(script).parent)
+    runpy.run_path(script, run_name="__main__")
+"""
 IMAGES = 12
 # root, who may write everywhere, obeys the permissions without these two rights
 RIGHTS = "-dac_override,-dac_read_search"
@@ -51,19 +59,18 @@ def run_stages(
     prefix: Sequence[str] = (),
     **process: Any,
 ) -> None:
-    """Run stages in `folder`; a variable of the environment that is None is taken away."""
+    """Run stages in `folder`, in one process; a variable of the environment that is None is taken away."""
     changed = {**os.environ, **(environment or {})}
-    for stage in stages:
-        done = subprocess.run(
-            [*prefix, sys.executable, str(ROOT / f"stages/{stage}.py")],
-            cwd=folder,
-            env={name: value for name, value in changed.items() if value is not None},
-            capture_output=True,
-            timeout=300,
-            check=False,
-            **process,
-        )
-        assert done.returncode == 0, done.stderr.decode(errors="replace")
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", ONE_BY_ONE, *(str(ROOT / f"stages/{stage}.py") for stage in stages)],
+        cwd=folder,
+        env={name: value for name, value in changed.items() if value is not None},
+        capture_output=True,
+        timeout=300,
+        check=False,
+        **process,
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +79,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
     write_data(folder / "Bïlder")
     write_params(folder, data="Bïlder")
-    run_stages(folder, *DATA_STAGES)
+    for stage in DATA_STAGES:
+        assert run_here(stage, folder).returncode == 0
     return folder
 
 
@@ -122,7 +130,8 @@ def test_the_number_of_cores_changes_no_byte(tmp_path: Path) -> None:
             (tmp_path / "mine" / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(tmp_path / "mine" / kind / f"{number:03}.png")
     write_params(tmp_path, data="mine")
-    run_stages(tmp_path, "source", "fetch")
+    for stage in ("source", "fetch"):
+        assert run_here(stage, tmp_path).returncode == 0
     found = []
     for count in (1, 2):
         run_stages(tmp_path, "prepare", preexec_fn=partial(os.sched_setaffinity, 0, set(cores[:count])))
@@ -161,4 +170,4 @@ def test_a_name_that_the_locale_can_not_read_is_an_error_that_says_how_it_can(fr
     assert done.returncode == 1
     assert "a file name is not UTF-8" in done.stderr
     assert "set PYTHONUTF8=1" in done.stderr
-    assert run_script("source", fresh, **{**ascii_only, "PYTHONUTF8": "1"}).returncode == 0
+    run_stages(fresh, "source", environment={**ascii_only, "PYTHONUTF8": "1"})

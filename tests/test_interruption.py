@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import ROOT, run_script, write_params
+from committed import run_here
+from conftest import ROOT, write_params
 from nuclei.base import files
 from nuclei.fetch import packing, simulate
 from nuclei.images import io as images
@@ -25,7 +27,7 @@ from nuclei.train.checkpoint import Checkpoint
 
 resource = pytest.importorskip("resource", reason="signals and limits of Unix")
 
-# Runs a script, and an action when the script has finished so many files but the last, which it is about to rename.
+# Runs a script, and kills it when it has finished so many files but the last, which it is about to rename.
 AT_A_RENAME = """
 import os, pathlib, runpy, signal, sys
 script, moment, rename, done = sys.argv[1], int(sys.argv[2]), pathlib.Path.replace, 0
@@ -33,12 +35,11 @@ def replace(path, target):
     global done
     done += 1
     if done == moment:
-        {action}
+        os.kill(os.getpid(), signal.SIGKILL)
     return rename(path, target)
 pathlib.Path.replace, sys.argv, sys.path[0] = replace, [script], str(pathlib.Path(script).parent)
 runpy.run_path(script, run_name="__main__")
 """
-KILL, CTRL_C = "os.kill(os.getpid(), signal.SIGKILL)", "signal.raise_signal(signal.SIGINT)"
 # Runs a script with Ctrl-C at the moment when it imports a module.
 AT_AN_IMPORT = """
 import pathlib, runpy, signal, sys
@@ -88,10 +89,6 @@ def run(code: str, folder: Path, *arguments: object) -> subprocess.CompletedProc
     return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
 
 
-def at_a_rename(stage: str, folder: Path, moment: int, action: str) -> subprocess.CompletedProcess[str]:
-    return run(AT_A_RENAME.format(action=action), folder, ROOT / f"stages/{stage}.py", moment)
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below data and reports that stands under its own name, but the learning curves that grow."""
     return {
@@ -125,7 +122,7 @@ def unprepared(packed: Path, tmp_path: Path) -> Path:
 
 @contextmanager
 def small_disk(size: int) -> Iterator[None]:
-    """No file can have more bytes, in processes started meanwhile too; not even the one that pytest reports to."""
+    """No file can have more bytes, not even the one that pytest reports to."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -146,28 +143,35 @@ def test_a_stage_killed_at_any_moment_ends_with_the_same_bytes(
 ) -> None:
     folder = unprepared if stage == "prepare" else workspace
     before = contents(folder)
-    assert run_script(stage, folder).returncode == 0
+    assert run_here(stage, folder).returncode == 0
     untouched = contents(folder)
     assert len(untouched) > len(before)
     for name in untouched.keys() - before.keys():
         (folder / name).unlink()
     shutil.rmtree(folder / ("data/prepared" if stage == "prepare" else "data/predictions"))
     for moment in moments:
-        assert at_a_rename(stage, folder, moment, KILL).returncode == -signal.SIGKILL
+        assert run(AT_A_RENAME, folder, ROOT / f"stages/{stage}.py", moment).returncode == -signal.SIGKILL
         left = contents(folder)
         assert left.items() <= untouched.items(), "a file is there and not whole"
-    assert run_script(stage, folder).returncode == 0
+    assert run_here(stage, folder).returncode == 0
     assert contents(folder) == untouched
     assert not half_written(folder)
 
 
 @pytest.mark.parametrize(("stage", "moment"), [("prepare", 5), ("train", 1), ("evaluate", 3)])
 def test_ctrl_c_ends_a_stage_without_a_traceback_and_leaves_what_was_there(
-    stage: str, moment: int, unprepared: Path, workspace: Path
+    stage: str, moment: int, unprepared: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = unprepared if stage == "prepare" else workspace
-    before = contents(folder)
-    done = at_a_rename(stage, folder, moment, CTRL_C)
+    before, rename, moments = contents(folder), Path.replace, itertools.count(1)
+
+    def replace(path: Path, target: Path) -> Path:
+        if next(moments) == moment:
+            signal.raise_signal(signal.SIGINT)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    done = run_here(stage, folder)
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
     assert contents(folder) == before
     assert not half_written(folder)
@@ -226,7 +230,7 @@ def test_a_full_disk_ends_a_stage_with_one_error_and_what_to_do(
     folder = unprepared if stage == "prepare" else workspace
     before = contents(folder)
     with small_disk(size):
-        done = run_script(stage, folder, PYTHONDONTWRITEBYTECODE="1")
+        done = run_here(stage, folder)
     assert done.returncode == 1
     assert done.stderr.startswith("error: File too large\n  file:     data/")
     assert "  fix:      free some space" in done.stderr

@@ -23,11 +23,17 @@ def test_the_label_map_of_an_exported_model_is_torchs(tmp_path: Path) -> None:
     rgb, _ = draw_discs(0, 70, 90)
     segmenter.settings = replace(settings, foreground=round(float(np.median(segmenter.maps(rgb)[0])), 3), min_area_px=4)
     graph.write(segmenter, tmp_path / "model.onnx")
-    loaded = engine.load(tmp_path / "model.onnx")
+    loaded = engine.open_model(tmp_path / "model.onnx")
+    assert isinstance(loaded.net, engine.OnnxNet)
     assert loaded.settings == segmenter.settings
     labels = loaded.segment(rgb)
     assert labels.max() > 1
     np.testing.assert_array_equal(labels, segmenter.segment(rgb))
+
+
+def test_a_graph_on_another_device_than_the_cpu_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"runs on the CPU(.|\n)*the device cuda"):
+        engine.open_model(tmp_path / "model.onnx", "cuda")
 
 
 def test_a_graph_of_another_origin_is_no_model(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import tifffile
 from fuzzing import OUTCOMES, contents
 from PIL import Image
 
-from conftest import ROOT, run_script, write_params, write_prepared
+from committed import run_here
+from conftest import ROOT, write_params, write_prepared
 from made_up import with_tags
 from nuclei.base import files
 from nuclei.images.records import COLUMNS, UNLABELLED_COLUMNS
@@ -27,7 +28,7 @@ ROOM_MB = 100  # that a file may take to be refused, where unpacked it has hundr
 def fails(script: str, folder: Path, *arguments: str) -> None:
     """Run a script that has to end in one error, and leave every file as it was."""
     before = contents(folder)
-    done = run_script(script, folder, *arguments)
+    done = run_here(script, folder, *arguments)
     assert done.returncode == 1, done.stderr
     assert [line[:6] for line in done.stderr.splitlines()].count("error:") == 1, done.stderr
     assert "Traceback" not in done.stderr and "Warning" not in done.stderr, done.stderr
@@ -71,7 +72,7 @@ def archive(path: Path, members: dict[str, bytes]) -> Path:
 def test_prepare_refuses_a_bad_archive_and_keeps_what_it_made_before(tmp_path: Path, members: dict[str, bytes]) -> None:
     write_params(tmp_path)
     archive(tmp_path / "data/raw/stage1_train.zip", GOOD)
-    assert run_script("prepare", tmp_path).returncode == 0
+    assert run_here("prepare", tmp_path).returncode == 0
     archive(tmp_path / "data/raw/stage1_train.zip", GOOD | members)
     fails("prepare", tmp_path)
 
@@ -79,7 +80,7 @@ def test_prepare_refuses_a_bad_archive_and_keeps_what_it_made_before(tmp_path: P
 def test_source_and_fetch_refuse_an_archive_that_was_cut_off(tmp_path: Path) -> None:
     write_params(tmp_path, data="given.zip")
     whole = archive(tmp_path / "given.zip", GOOD).read_bytes()
-    assert run_script("source", tmp_path).returncode == 0
+    assert run_here("source", tmp_path).returncode == 0
     (tmp_path / "given.zip").write_bytes(whole[: len(whole) // 2])
     fails("source", tmp_path)
     fails("fetch", tmp_path)

@@ -101,6 +101,11 @@ def test_the_page_says_that_the_sample_is_synthetic(elements):
     assert "These numbers are on synthetic data." in elements.text
 
 
+def test_the_page_names_the_version_of_the_project(elements):
+    version = re.search(r"^version: (\S+)$", (made_up.ROOT / "CITATION.cff").read_text(), re.MULTILINE)[1]
+    assert f"Nuclei {version}." in elements.text
+
+
 def test_the_page_holds_metrics_with_intervals_for_both_parts(html):
     row = re.search(r'<th scope="row">Dice</th>(.*?)</tr>', html, re.DOTALL)[1]
     assert row.count("0.930") == 2
@@ -152,6 +157,7 @@ def render(folder: Path, **changes: object) -> str:
     from nuclei.report import tables
 
     facts = page.Facts(
+        version="1.0.0",
         source={"kind": "sample"},
         records=records.read_index(folder / "data/prepared"),
         split=files.read_rows(folder / "data/split.csv", ["id", "part", "group"], ""),

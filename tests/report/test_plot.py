@@ -18,6 +18,7 @@ import conftest
 import made_up
 import page
 import plot
+from committed import run_here
 from nuclei.base.errors import InputError
 from nuclei.images.io import write_labels
 
@@ -74,7 +75,7 @@ def test_the_same_reports_give_the_same_files_in_another_folder_language_and_hou
 
 def test_a_missing_report_ends_the_script_with_one_error(run):
     (run / "reports/roc.csv").unlink()
-    done = conftest.run_script("plot", run)
+    done = run_here("plot", run)
     assert done.returncode == 1
     assert not (run / "reports/figures").exists()
     assert re.fullmatch(r"error: a table is missing\n  file: +reports/roc\.csv\n  fix: .*\n", done.stderr)

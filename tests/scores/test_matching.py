@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from nuclei.pictures.verdicts import verdicts
 from nuclei.scores import matching
 from nuclei.scores.matching import PERCENT, Matches, match
 
@@ -276,17 +275,3 @@ def test_pq_splits_and_merges_equal_their_definitions(maps: tuple[Labels, Labels
     around = [[(a & b).sum() > 0.5 * a.sum() for a in true] for b in guesses]
     assert matches.splits == sum(sum(row) >= 2 for row in inside)
     assert matches.merges == sum(sum(row) >= 2 for row in around)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_pictures_show_the_splits_and_merges_that_are_counted(seed: int) -> None:
-    truth, predicted = shapes(seed, count=60)
-    predicted[::9] = 0
-    truth, predicted = (
-        np.unique(labels, return_inverse=True)[1].reshape(labels.shape) for labels in (truth, predicted)
-    )
-    matches = match(truth, predicted)
-    of_truth, of_predicted = verdicts(truth, predicted)
-    assert matches.splits + matches.merges > 0
-    assert matches.splits == list(of_truth.values()).count("split")
-    assert matches.merges == list(of_predicted.values()).count("merged")

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from test_rle import decode
 
-from conftest import draw_discs, run_script
+from committed import run_here
+from conftest import draw_discs
 from nuclei.base import files
 from nuclei.images.io import read_labels, write_rgb
 from nuclei.images.records import UNLABELLED_COLUMNS, image_path, label_path
@@ -22,7 +23,7 @@ def test_predict_writes_a_submission_that_decodes_to_its_label_maps(workspace: P
         write_rgb(image_path(unlabelled, id), rgb)
     rows = [dict.fromkeys(UNLABELLED_COLUMNS, "1") | {"id": id, "modality": "tissue"} for id in pictures]
     files.write_rows(unlabelled / "index.csv", UNLABELLED_COLUMNS, rows)
-    done = run_script("predict", workspace)
+    done = run_here("predict", workspace)
     assert done.returncode == 0, done.stderr
     submission = workspace / "data/submission"
     lines = list(csv.DictReader((submission / "submission.csv").open()))
@@ -38,6 +39,6 @@ def test_predict_writes_a_submission_that_decodes_to_its_label_maps(workspace: P
 
 def test_predict_without_unlabelled_images_writes_an_empty_submission(workspace: Path) -> None:
     files.write_rows(workspace / "data/unlabelled/index.csv", UNLABELLED_COLUMNS, [])
-    done = run_script("predict", workspace)
+    done = run_here("predict", workspace)
     assert done.returncode == 0, done.stderr
     assert (workspace / "data/submission/submission.csv").read_text() == "ImageId,EncodedPixels\n"

@@ -14,7 +14,8 @@ from PIL import Image
 from skimage.measure import label
 
 import segment
-from conftest import draw_discs, run_script
+from committed import run_here
+from conftest import draw_discs
 from nuclei.base import errors
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
@@ -292,7 +293,7 @@ def test_without_a_model_the_error_says_what_to_run(tmp_path: Path, monkeypatch:
 def test_the_script_segments_with_a_trained_model_at_the_diameter_given(workspace: Path) -> None:
     rgb = draw_discs(50, 60, 75)[0]
     write_rgb(workspace / "mine/a.png", rgb)
-    done = run_script("segment", workspace, "mine", "-o", "out", "--diameter", "12")
+    done = run_here("segment", workspace, "mine", "-o", "out", "--diameter", "12")
     assert done.returncode == 0, done.stderr
     expected = Segmenter.load(workspace / "data/model", device="cpu").segment(rgb, 12)
     np.testing.assert_array_equal(read_labels(workspace / "out/a_labels.tif"), expected)

@@ -13,7 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import split as stage
-from conftest import run_script, write_params
+from committed import run_here
+from conftest import write_params
 from nuclei.base import files
 from nuclei.base.errors import InputError
 from nuclei.images.io import write_rgb
@@ -181,7 +182,7 @@ def table(folder: Path) -> list[dict[str, str]]:
 
 def test_the_stage_writes_the_split_with_its_groups_and_says_how_many(prepared: Path) -> None:
     write_params(prepared)
-    done = run_script("split", prepared)
+    done = run_here("split", prepared)
     assert done.returncode == 0, done.stderr
     rows = table(prepared)
     assert list(rows[0]) == ["id", "part", "group"] and len(rows) == 12
@@ -203,7 +204,7 @@ def test_the_stage_takes_a_list_and_says_which_groups_it_divides(prepared: Path)
     parts = ["train"] * 9 + ["val", "val", "test"]
     listed(prepared, "id,part\n" + "".join(f"image{n:02d},{part}\n" for n, part in enumerate(parts)))
     write_params(prepared, split={"list": "list.csv"})
-    done = run_script("split", prepared)
+    done = run_here("split", prepared)
     assert done.returncode == 0, done.stderr
     assert [row["part"] for row in table(prepared)] == parts
     assert "divides 1 groups" in done.stdout
@@ -216,7 +217,7 @@ def test_a_list_is_found_from_dvcs_temporary_workspace(prepared: Path) -> None:
     parts = ["train"] * 9 + ["val", "val", "test"]
     listed(prepared, "id,part\n" + "".join(f"image{n:02d},{part}\n" for n, part in enumerate(parts)))
     write_params(inner, split={"list": "list.csv"})
-    done = run_script("split", inner)
+    done = run_here("split", inner)
     assert done.returncode == 0, done.stderr
     assert [row["part"] for row in table(inner)] == parts
 
@@ -224,7 +225,7 @@ def test_a_list_is_found_from_dvcs_temporary_workspace(prepared: Path) -> None:
 def test_a_wrong_list_ends_the_stage_with_one_error_and_no_split(prepared: Path) -> None:
     listed(prepared, "id,part\nimage00,train\n")
     write_params(prepared, split={"list": "list.csv"})
-    done = run_script("split", prepared)
+    done = run_here("split", prepared)
     assert done.returncode == 1 and done.stderr.startswith("error: the list of the split does not fit")
     assert "Traceback" not in done.stderr and not (prepared / "data/split.csv").exists()
 
@@ -237,7 +238,7 @@ def test_a_part_without_a_nucleus_ends_the_stage_with_one_error_and_no_split(pre
     rows = files.read_rows(index, COLUMNS, "")
     files.write_rows(index, COLUMNS, [row | ({"nuclei": 0} if parts[row["id"]] == empty else {}) for row in rows])
     write_params(prepared, split={"list": "list.csv"})
-    done = run_script("split", prepared)
+    done = run_here("split", prepared)
     assert done.returncode == 1
     assert f"the split leaves {empty} without nuclei" in done.stderr
     assert f"{empty}: 0 nuclei" in done.stderr

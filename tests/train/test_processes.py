@@ -16,7 +16,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from conftest import ROOT, write_params, write_prepared
+from conftest import ROOT, SMALLEST, write_params, write_prepared
 from nuclei.base.errors import InputError
 from nuclei.network.segmenter import make_net
 from nuclei.train.checkpoint import Checkpoint
@@ -25,33 +25,46 @@ from nuclei.train.processes import make_fabric
 from nuclei.train.training import Training
 from train import first_settings
 
-SMALL = {"encoder_name": "tu-tf_mobilenetv3_small_minimal_100", "crops_per_image": 6, "batch_size": 8}
+SMALL = {"encoder_name": SMALLEST, "crops_per_image": 6, "batch_size": 8}
 IMAGES = {"train": 4, "val": 3}
-# Trains; the second process does what FAIL says in its third batch of the second epoch.
-SCRIPT = f"""
+# Trains; with FAIL the second process does so in its third batch of the second epoch.
+TRAINING = f"""
 import os, signal, sys
 sys.path.insert(0, {str(ROOT / "stages")!r})
 import train
-from nuclei.base.errors import InputError, run
+from nuclei.base.errors import run
 from nuclei.train.crops import Crops
 made = Crops.__getitem__
 def fail(crops, index):
-    if os.environ.get("LOCAL_RANK") == "1" and index >= crops.per_epoch + 16:
-        if os.environ.get("FAIL") == "killed":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if os.environ.get("FAIL") == "error":
-            raise InputError("an image of the second process is wrong")
+    if os.environ["FAIL"] and os.environ.get("LOCAL_RANK") == "1" and index >= crops.per_epoch + 16:
+        os.kill(os.getpid(), signal.SIGKILL)
     return made(crops, index)
 Crops.__getitem__ = fail
 train.tune = lambda *_, **__: []  # the search for thresholds takes time and is tested elsewhere
 run(train.main)
 """
+# Only starts two processes: the second fails while the first waits for it.
+FAILING = f"""
+import sys
+sys.path.insert(0, {str(ROOT / "stages")!r})
+import torch
+from nuclei.base.errors import InputError, run
+from nuclei.base.params import load
+from nuclei.train.processes import make_fabric, together
+def main():
+    fabric = make_fabric(load().train)
+    with together(fabric):
+        if fabric.global_rank == 1:
+            raise InputError("an image of the second process is wrong")
+        fabric.all_reduce(torch.ones(1))
+run(main)
+"""
 
 
-def run(folder: Path, fail: str = "") -> subprocess.CompletedProcess[str]:
-    """Train with two processes, and return what they said when the last of them has ended."""
+def run(folder: Path, code: str = TRAINING, fail: str = "") -> subprocess.CompletedProcess[str]:
+    """Run code that starts two processes, and return what they said when the last of them has ended."""
     script = folder / "training.py"
-    script.write_text(SCRIPT)
+    script.write_text(code)
     environment = {**os.environ, "FAIL": fail, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, str(script)],
@@ -118,23 +131,27 @@ def test_two_processes_learn_nearly_what_one_learns(trained_by_two: Path, tmp_pa
     assert history["train_loss"].tolist() == pytest.approx(losses, rel=0.1)
 
 
-def test_a_process_that_fails_ends_all_with_one_error_and_the_next_run_resumes_with_the_same_bits(
+def test_a_process_that_fails_ends_all_with_its_error_only(tmp_path: Path) -> None:
+    write_params(tmp_path, train={"devices": 2})
+    failed = run(tmp_path, FAILING)
+    assert failed.returncode == 1
+    assert failed.stderr.endswith("error: an image of the second process is wrong\n")
+    assert failed.stderr.count("error: ") == 1
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_process_that_is_killed_ends_all_and_the_next_run_resumes_with_the_same_bits(
     trained_by_two: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "again"
     shutil.copytree(trained_by_two, folder)
     for name in digests(folder):
         (folder / name).unlink()
-    failed = run(folder, fail="error")
-    assert failed.returncode == 1
-    assert failed.stderr.endswith("error: an image of the second process is wrong\n")
     killed = run(folder, fail="killed")
-    assert "resuming after epoch 1" in killed.stdout
     assert killed.returncode in (1, -signal.SIGKILL)  # -9: Fabric noticed it first
     assert "another process of this training was killed" in killed.stderr or "terminated with code" in killed.stderr
-    for done in (failed, killed):
-        assert done.stderr.count("error: ") <= 1
-        assert "Traceback" not in done.stderr
+    assert killed.stderr.count("error: ") <= 1
+    assert "Traceback" not in killed.stderr
     resumed = run(folder)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming after epoch 1" in resumed.stdout

@@ -1,6 +1,6 @@
 """An exported graph in use: ONNX Runtime predicts in torch's place, everything else stays as it is.
 
-In float32 it gives torch's label maps, on most processors without bfloat16 arithmetic in less time: docs/export.md.
+It computes in float32, on the CPU, and gives torch's label maps in less time: docs/export.md.
 """
 
 from __future__ import annotations
@@ -34,6 +34,20 @@ class OnnxNet(nn.Module):
     def predict(self, image: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W) float32."""
         return torch.from_numpy(np.concatenate(self.session.run(None, {graph.INPUT: image.numpy()}), axis=1))
+
+
+def open_model(path: Path, device: str = "auto") -> Segmenter:
+    """Open the folder of a trained model, for torch, or the .onnx file of an exported one, for ONNX Runtime.
+
+    Raises:
+        InputError: there is no such model, it is damaged, or a graph is to run on another device than the CPU.
+    """
+    if path.suffix != ".onnx":
+        return Segmenter.load(path, device=device)
+    if device not in ("auto", "cpu"):
+        fix = "leave the device out, or give the folder of the model"
+        raise InputError("an exported model runs on the CPU", file=path, got=f"the device {device}", fix=fix)
+    return load(path)
 
 
 def load(path: Path, threads: int = 0) -> Segmenter:

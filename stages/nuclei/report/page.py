@@ -71,6 +71,7 @@ class Section:
 class Facts:
     """Data and settings of the run: source.json, index, split, annotation defects, pinned versions and parameters."""
 
+    version: str  # of this project
     source: Mapping[str, Any]
     records: Sequence[Record]
     split: Sequence[Mapping[str, str]]  # rows of split.csv
@@ -125,6 +126,7 @@ def render(
         divided=_several(group for group, _ in {(row["group"], row["part"]) for row in facts.split}),
         defects=_defects(facts.defects),
         params=_flat(asdict(facts.params)),
+        version=facts.version,
         versions=facts.versions,
         history_sha256=facts.history_sha256,
     )
