@@ -142,13 +142,17 @@ def _axes(series: Any, pages: Pages, notes: list[str]) -> tuple[str, list[int]]:
     letters, shape = series.get_axes(False), series.get_shape(False)
     if math.prod(shape) == math.prod(page.shape):  # one page, whatever axes of length 1 were added
         letters, shape = page.axes, page.shape
-    kept = [(letter, size) for letter, size in zip(letters, shape, strict=True) if size > 1 or letter in "YX"]
+    if "S" in letters and page.samplesperpixel == 1 and shape[letters.index("S")] > 1:
+        raise ValueError("its description lists samples that its pages have not")
+    kept = [
+        (letter, pages.samples if letter == "S" else size)  # without alpha
+        for letter, size in zip(letters, shape, strict=True)
+        if letter in "YX" or (size > 1 and not (letter == "S" and pages.samples == 1))
+    ]
     axes, sizes = "".join(letter for letter, _ in kept), [size for _, size in kept]
     if axes in ("QYX", "IYX") and sizes[2] <= MOST_LAST and min(sizes[:2]) >= LEAST_SIDE:
         notes.append(f"an array of {' x '.join(map(str, sizes))} was taken for {sizes[2]} channels")
         axes = "YXC"
-    if axes.count("S") and pages.samples == pages.colours == 1:
-        raise ValueError("its description lists samples that its pages have not")
     return axes, sizes
 
 
