@@ -21,7 +21,7 @@ from nuclei.fetch.simulate import draw, write_sample
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_index, read_unlabelled
 
-PARAMS = Prepare(max_image_px=10**8, max_archive_bytes=10**10, binary_masks="error")
+PARAMS = Prepare(channel=None, max_image_px=10**8, max_archive_bytes=10**10, binary_masks="error")
 NUCLEUS = np.zeros((20, 30), np.uint8)
 NUCLEUS[3:9, 4:12] = 255
 OTHER = np.zeros((20, 30), np.uint8)
