@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING
 from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
+from nuclei.images.stacks import Reading
 from nuclei.pictures.overlays import overlay
 from nuclei.segment.finding import Image, find_images, read_list
 from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
 from nuclei.segment.measurements import Column, channels_of, measure, summarise
-from nuclei.images.stacks import Reading
 from nuclei.segment.opening import add_reading_options, planes, reading_of
 from nuclei.segment.table import IMAGES, NUCLEI, can_be_kept, merging
 
