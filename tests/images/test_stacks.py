@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import itertools
+import struct
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_image
 from nuclei.images.stacks import Reading, nuclear_channel, sharpness
-from nuclei.segment.opening import Plane, planes
+from nuclei.segment.opening import Plane, add_reading_options, planes, reading_of
 
 RANDOM = np.random.default_rng(0)
 SIZES = {"T": 2, "Z": 3, "C": 2, "Y": 20, "X": 24}
@@ -328,3 +331,86 @@ def test_a_file_that_the_library_of_zeiss_writes_is_read_plane_by_plane(tmp_path
     assert found[0].pixel_size_um == pytest.approx(0.25)
     for plane, expected in zip(found, ARRAY.reshape(6, 2, 20, 24), strict=True):
         np.testing.assert_array_equal(plane.stored, np.moveaxis(expected, 0, -1))
+
+
+def lif(array: np.ndarray, pixel_m: float) -> bytes:
+    """A LIF file with one image (T, Z, C, Y, X) of uint16, written by hand after Leica's description of the format."""
+    inc = {"X": 2, "Y": 2 * 24, "C": 2 * 24 * 20, "Z": 2 * 24 * 20 * 2, "T": 2 * 24 * 20 * 2 * 3}
+    numbers = {"X": 1, "Y": 2, "Z": 3, "T": 4}
+    dimensions = "".join(
+        f'<DimensionDescription DimID="{numbers[axis]}" NumberOfElements="{SIZES[axis]}" Origin="0" '
+        f'Length="{(SIZES[axis] - 1) * pixel_m}" Unit="m" BitInc="0" BytesInc="{inc[axis]}"/>'
+        for axis in "XYZT"
+    )
+    channels = "".join(
+        f'<ChannelDescription DataType="0" ChannelTag="0" Resolution="16" NameOfMeasuredQuantity="" Min="0" Max="1" '
+        f'Unit="" LUTName="Gray" IsLUTInverted="0" BytesInc="{channel * inc["C"]}" BitInc="0"/>'
+        for channel in range(2)
+    )
+    xml = (
+        '<LMSDataContainerHeader Version="2"><Element Name="all"><Children><Element Name="a"><Data><Image>'
+        f"<ImageDescription><Channels>{channels}</Channels><Dimensions>{dimensions}</Dimensions></ImageDescription>"
+        f'</Image></Data><Memory Size="{array.nbytes}" MemoryBlockID="M1"/></Element></Children></Element>'
+        "</LMSDataContainerHeader>"
+    ).encode("utf-16-le")
+    name, data = "M1".encode("utf-16-le"), array.tobytes()
+    header = struct.pack("<IIBI", 0x70, len(xml) + 5, 0x2A, len(xml) // 2)
+    block = struct.pack("<IIBQBI", 0x70, len(name) + 14, 0x2A, len(data), 0x2A, len(name) // 2)
+    return header + xml + block + name + data
+
+
+def test_a_lif_file_is_read_plane_by_plane(tmp_path: Path) -> None:
+    pytest.importorskip("liffile")
+    path = tmp_path / "a.lif"
+    path.write_bytes(lif(ARRAY, 0.25e-6))
+    found = list(planes(path, Reading(channel=2, z="each")))
+    assert found[0].pixel_size_um == pytest.approx(0.25)
+    for plane, expected in zip(found, ARRAY.reshape(6, 2, 20, 24), strict=True):
+        np.testing.assert_array_equal(plane.stored, np.moveaxis(expected, 0, -1))
+
+
+class FakeND2:
+    """In place of `nd2.ND2File`, of which there is no writer: two positions, frames in the order of the loops."""
+
+    sizes: ClassVar[dict[str, int]] = {"T": 2, "P": 2, "Z": 3, "C": 2, "Y": 20, "X": 24}
+    is_rgb = False
+    metadata = SimpleNamespace(channels=[SimpleNamespace(channel=SimpleNamespace(name=name)) for name in ("a", "DAPI")])
+    frames = np.stack([ARRAY, ARRAY + 1], axis=1).reshape(12, 2, 20, 24)
+
+    def __init__(self, path: Path) -> None:
+        assert path.exists()
+
+    def __enter__(self) -> FakeND2:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def voxel_size(self) -> SimpleNamespace:
+        return SimpleNamespace(x=0.25, y=0.25)
+
+    def read_frame(self, index: int) -> np.ndarray:
+        return self.frames[index]
+
+
+def test_the_frames_of_an_nd2_file_are_counted_in_the_order_of_its_loops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nd2", SimpleNamespace(ND2File=FakeND2))
+    path = tmp_path / "a.nd2"
+    path.touch()
+    found = {plane.suffix: plane for plane in planes(path, Reading(z=2))}
+    assert list(found) == ["_s001_t001", "_s001_t002", "_s002_t001", "_s002_t002"]
+    np.testing.assert_array_equal(found["_s002_t002"].stored, np.moveaxis(ARRAY[1, 1] + 1, 0, -1))
+    assert (found["_s001_t001"].channels, found["_s001_t001"].pixel_size_um) == (("a", "DAPI"), 0.25)
+
+
+def test_the_options_of_the_command_line_become_a_reading() -> None:
+    parser = argparse.ArgumentParser()
+    add_reading_options(parser)
+    read_options = parser.parse_args(["--channel", "DAPI", "--z", "best", "--pixel-size", "0.5"])
+    assert reading_of(read_options) == Reading("DAPI", "best", 0.5)
+    assert reading_of(parser.parse_args(["--channel", "2", "--z", "3"])) == Reading(2, 3)
+    assert reading_of(parser.parse_args([])) == Reading()
+    for wrong in (["--z", "0"], ["--z", "all"], ["--pixel-size", "0"], ["--pixel-size", "nan"]):
+        with pytest.raises(SystemExit):
+            parser.parse_args(wrong)
