@@ -230,5 +230,5 @@ def test_a_channel_is_a_number_a_name_or_absent(channel: int | str | None) -> No
 @pytest.mark.parametrize("channel", [0, -1, "", True, 1.5])
 def test_anything_else_is_no_channel(channel: object) -> None:
     section = {"channel": channel, "max_image_px": 1, "max_archive_bytes": 1, "binary_masks": "error"}
-    with pytest.raises(InputError, match="channel: got .*a name, or a whole number"):
+    with pytest.raises(InputError, match=r"channel: got .*a name, or a whole number"):
         params.checked(params.Prepare, section, "params.yaml")

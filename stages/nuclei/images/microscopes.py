@@ -131,14 +131,14 @@ def _czi_metadata(metadata: Any) -> tuple[tuple[str, ...], tuple[float, float] |
         item.get("@Id"): item.get("Value")
         for item in items("ImageDocument", "Metadata", "Scaling", "Items", "Distance")
     }
-    height, width = (float(scaling[axis]) * 1e6 if scaling.get(axis) else None for axis in "YX")
+    height, width = (float(scaling.get(axis) or 0) * 1e6 for axis in "YX")
     return names, _size(height, width)
 
 
 @contextmanager
 def _lif(library: Any, path: Path, name: str, max_px: int) -> Iterator[list[Stack]]:
     with library.LifFile(path) as file:
-        found = []
+        found: list[Stack] = []
         images = list(file.images)
         for image in images:
             sizes = dict(image.sizes)

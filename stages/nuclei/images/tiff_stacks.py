@@ -73,8 +73,8 @@ def tiff_stacks(source: Path | bytes, name: str, max_px: int, reading: Reading) 
         yield [replace(stacks[0], notes=tuple(notes)), *stacks[1:]]
 
 
-def _opened(source: Path | bytes, **flags: bool) -> TiffFile:
-    return TiffFile(source if isinstance(source, Path) else io.BytesIO(source), _multifile=False, **flags)
+def _opened(source: Path | bytes, *, is_ome: bool | None = None) -> TiffFile:
+    return TiffFile(source if isinstance(source, Path) else io.BytesIO(source), _multifile=False, is_ome=is_ome)
 
 
 @contextmanager
@@ -247,7 +247,7 @@ def _looked_up(read: Read, palette: NDArray[np.uint8]) -> Read:
 def _ome_images(file: TiffFile, count: int, notes: list[str]) -> list[ElementTree.Element | None]:
     """The elements Pixels of the OME-XML, one for each of `count` series; None for each if there are more or fewer."""
     try:
-        root = ElementTree.fromstring(file.ome_metadata)
+        root = ElementTree.fromstring(file.ome_metadata or "")
     except ElementTree.ParseError as error:
         notes.append(f"its OME-XML is damaged: {error}")
         return [None] * count

@@ -19,6 +19,7 @@ from nuclei.images.stacks import Reading, Z, chosen_channel, taken_slices
 
 DIGITS = 3  # at least, of the numbers in names
 AS_IT_IS = Reading()
+ALL_SLICES: tuple[Z, ...] = ("max", "best", "each")
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ def _channel(text: str) -> int | str:
 
 
 def _z(text: str) -> Z | int:
-    if text == "max" or text == "best" or text == "each":
-        return text
+    for name in ALL_SLICES:
+        if text == name:
+            return name
     if text.isdecimal() and int(text):
         return int(text)
     raise argparse.ArgumentTypeError("give max, best, each or the number of a slice, from 1")
