@@ -50,3 +50,4 @@ lock: setup-tests
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) tests/requirements.in -o tests/requirements.txt
 	$(COMPILE) requirements-export.in -o requirements-export.txt
+	$(COMPILE) requirements-microscopes.in -o requirements-microscopes.txt

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
+from nuclei.images.stacks import Reading
 from nuclei.pictures.overlays import overlay
 from nuclei.segment.finding import Image, find_images, read_list
 from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
 from nuclei.segment.measurements import Column, channels_of, measure, summarise
-from nuclei.segment.opening import planes
+from nuclei.segment.opening import add_reading_options, planes, reading_of
 from nuclei.segment.table import IMAGES, NUCLEI, can_be_kept, merging
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def main() -> None:
     if arguments.diameter is not None and segmenter.settings.diameter_px is None:
         fix = "leave --diameter out, or train with train.diameter_px"
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
+    reading = reading_of(arguments)
     nuclei = 0
     warnings: list[str] = []
     failed: list[str] = []
@@ -60,7 +62,7 @@ def main() -> None:
     ):
         for image in track(found.images, what="segment", total=len(found.images)):
             try:
-                measured, summary, doubts = segment_file(segmenter, image, out, arguments.diameter)
+                measured, summary, doubts = segment_file(segmenter, image, out, arguments.diameter, reading)
             except InputError as error:
                 failed.append(str(error))
                 continue
@@ -89,6 +91,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--diameter", type=float, metavar="PX", help="usual diameter of the nuclei in pixels (measured in each image)"
     )
+    add_reading_options(parser)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     arguments = parser.parse_args()
     if not arguments.image and not arguments.list:
@@ -107,13 +110,13 @@ def check_out(out: Path) -> None:
 
 
 def segment_file(
-    segmenter: Segmenter, image: Image, out: Path, diameter_px: float | None
+    segmenter: Segmenter, image: Image, out: Path, diameter_px: float | None, reading: Reading
 ) -> tuple[dict[str, Column], dict[str, Column], list[str]]:
     """Write the label map and the overlay of an image; return the measurements of its nuclei, its own, and warnings.
 
     `diameter_px` is that of the nuclei; it is measured if None.
     """
-    (plane,) = planes(image.path)
+    (plane,) = planes(image.path, reading)
     scale = segmenter.scale(plane.rgb, diameter_px)
     labels = segmenter.label(segmenter.predict(plane.rgb, scale))
     label_path, overlay_path = image.results(out)

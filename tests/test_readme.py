@@ -87,6 +87,9 @@ def check_make(arguments: list[str]) -> None:
 def check_script(arguments: list[str]) -> None:
     if arguments[0] != "-m":
         text = (ROOT / arguments[0]).read_text()
+        for module in re.findall(r"^from (nuclei[.\w]*) import", text, re.MULTILINE):  # which may add options
+            path = ROOT / "stages" / f"{module.replace('.', '/')}.py"
+            text += path.read_text() if path.exists() else ""
         for option in (word.partition("=")[0] for word in arguments[1:] if word.startswith("--")):
             assert f'"{option}"' in text or f'"{option[2:]}"' in text, f"{arguments[0]} has no {option}"
 

@@ -235,3 +235,16 @@ def test_any_value_in_any_leaf_is_taken_or_refused_in_one_way(path: tuple[str, .
         params.checked(params.Params, values, "params.yaml")
     except InputError as error:
         assert ".".join(path) in str(error)
+
+
+@pytest.mark.parametrize("channel", [None, 1, "DAPI"])
+def test_a_channel_is_a_number_a_name_or_absent(channel: int | str | None) -> None:
+    section = {"channel": channel, "max_image_px": 1, "max_archive_bytes": 1, "binary_masks": "error"}
+    assert params.checked(params.Prepare, section, "params.yaml").channel == channel
+
+
+@pytest.mark.parametrize("channel", [0, -1, "", True, 1.5])
+def test_anything_else_is_no_channel(channel: object) -> None:
+    section = {"channel": channel, "max_image_px": 1, "max_archive_bytes": 1, "binary_masks": "error"}
+    with pytest.raises(InputError, match=r"channel: got .*a name, or a whole number"):
+        params.checked(params.Prepare, section, "params.yaml")

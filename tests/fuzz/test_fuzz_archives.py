@@ -26,7 +26,7 @@ from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_index
 from nuclei.prepare.layouts import samples
 
-PARAMS = Prepare(max_image_px=10**4, max_archive_bytes=10**6, binary_masks="error")
+PARAMS = Prepare(channel=None, max_image_px=10**4, max_archive_bytes=10**6, binary_masks="error")
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 FIELDS = {  # (offset, form) of what a header says
     LOCAL: [(4, "<H"), (6, "<H"), (8, "<H"), (14, "<I"), (18, "<I"), (22, "<I"), (26, "<H"), (28, "<H")],

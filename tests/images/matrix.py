@@ -226,7 +226,8 @@ def properties() -> list[Property]:
     for axes in ("CYX", "ZYX", "TYX"):
         for options in ({"imagej": True}, {"ome": True}, {"ome": True, "compression": "lzw"}):
             name = {"C": "several channels (ImageJ, OME)", "Z": "several slices", "T": "several time points"}[axes[0]]
-            rows.append(Property(name, tiff(stack, photometric="minisblack", metadata={"axes": axes}, **options)))
+            data = tiff(stack, photometric="minisblack", metadata={"axes": axes}, **options)
+            rows.append(Property(name, data, {"maximum": three(bw)} if axes[0] == "Z" else {}))
     pages = [Image.fromarray(page) for page in stack]
     rows.append(Property("several pages", tiff(stack, photometric="minisblack")))
     rows.append(Property("several pages", pillow(pages[0], "TIFF", save_all=True, append_images=pages[1:])))

@@ -22,7 +22,7 @@ from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_index, read_unlabelled
 from nuclei.simulate.images import draw
 
-PARAMS = Prepare(max_image_px=10**8, max_archive_bytes=10**10, binary_masks="error")
+PARAMS = Prepare(channel=None, max_image_px=10**8, max_archive_bytes=10**10, binary_masks="error")
 NUCLEUS = np.zeros((20, 30), np.uint8)
 NUCLEUS[3:9, 4:12] = 255
 OTHER = np.zeros((20, 30), np.uint8)
@@ -291,3 +291,20 @@ def test_real_images_come_through_with_every_nucleus_and_overlap(tmp_path: Path,
     overlap = [int(row["pixels"]) for row in defects if row["defect"] == "overlapping masks"]
     assert sorted(overlap) == [1, 1, 1, 2, 2, 2]  # the nine pixels that belong to two masks
     assert [row["defect"] for row in defects if "overlap" not in row["defect"]] == ["divided nuclei"] * 2
+
+
+def test_the_channel_of_an_image_is_chosen_by_its_name_or_by_the_parameter_and_that_is_listed(tmp_path: Path) -> None:
+    two = np.stack([image(1), image(2)])
+    file = io.BytesIO()
+    names = {"axes": "CYX", "Channel": {"Name": ["GFP", "DAPI"]}}
+    tifffile.imwrite(file, two, ome=True, photometric="minisblack", metadata=names)
+    members = {"images/a.tif": file.getvalue(), "masks/a.tif": tif((NUCLEUS > 0) * np.uint16(1) + (OTHER > 0) * 2)}
+    for channel, expected in ((None, two[1]), (1, two[0]), ("gfp", two[0])):
+        folder = tmp_path / str(channel)
+        folder.mkdir()
+        prepared = run(folder, members, replace(PARAMS, channel=channel))
+        np.testing.assert_array_equal(read_rgb(image_path(prepared, "a"))[..., 0], expected)
+        listed = [row["action"] for row in table(prepared / "annotations.csv")]
+        assert listed == (["of 2 channels, number 2 is taken, which is called DAPI"] if channel is None else [])
+    with pytest.raises(InputError, match=r"no channel 3(.|\n)*1 GFP, 2 DAPI"):
+        run(tmp_path, members, replace(PARAMS, channel=3))

@@ -163,12 +163,12 @@ def test_an_image_that_can_not_be_read_is_reported_after_the_others_were_done(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (here / "mine/broken.png").write_bytes(b"\x89PNG\r\n")
-    (here / "mine/slide.czi").touch()
+    (here / "mine/slide.oib").touch()
     with pytest.raises(InputError, match=r"1 of 3 images were not segmented(.|\n)*broken.png"):
         run(monkeypatch, "mine", "-o", "out")
     out = capsys.readouterr().out
     assert out.startswith("2 images, ")
-    assert "not segmented: formats that are not read: slide.czi" in out
+    assert "not segmented: formats that are not read: slide.oib" in out
     assert {row["image"] for row in table(here / "out")} == {"image 0.png", "image 1.png"}
 
 

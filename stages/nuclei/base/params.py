@@ -49,7 +49,14 @@ def _number_or_auto(value: object) -> int | Literal["auto"]:
     raise ValueError("should be auto or a whole number greater than or equal to 1")
 
 
+def _channel(value: object) -> int | str | None:
+    if value is None or (isinstance(value, str) and value) or (type(value) is int and value >= 1):
+        return value
+    raise ValueError("should be null, a name, or a whole number greater than or equal to 1")
+
+
 Count = Annotated[int, Field(ge=1)]
+Channel = Annotated[int | str | None, PlainValidator(_channel)]  # a union would report each kind
 Devices = Annotated[int | Literal["auto"], PlainValidator(_number_or_auto)]  # a union would report each kind
 Probability = Annotated[float, Field(ge=0, le=1)]
 Percentile = Annotated[float, Field(ge=0, le=100)]
@@ -73,6 +80,7 @@ class Fetch:
 
 @dataclass(frozen=True, config=CONFIG)
 class Prepare:
+    channel: Channel
     max_image_px: Count
     max_archive_bytes: Count
     binary_masks: Literal["error", "components", "instances"]

@@ -35,21 +35,28 @@ def decoded(data: bytes, name: str, max_px: int) -> Pixels:
     Raises:
         InputError: the file is empty, of another format, damaged, above `max_px` pixels, or not a single image.
     """
-    if not data:
-        raise InputError("an image file is empty", file=name)
-    try:
-        with _quiet():
-            pixels = _decoded(data, name, max_px)
+    with damage_named(name):
+        pixels = _decoded(data, name, max_px)
         if pixels.palette is not None and pixels.values.max() >= len(pixels.palette):
             raise ValueError("a pixel's colour is not in the palette")
         return pixels
+
+
+@contextmanager
+def damage_named(name: str) -> Iterator[None]:
+    """Turn what decoders raise on damaged files, almost any exception, into an InputError; keep them quiet."""
+    try:
+        with _quiet():
+            yield
     except InputError:
         raise
-    except Exception as error:  # decoders raise almost any exception on damaged files
+    except Exception as error:
         raise InputError("an image can not be decoded: it is damaged", file=name, got=str(error)) from None
 
 
 def _decoded(data: bytes, name: str, max_px: int) -> Pixels:
+    if not data:
+        raise InputError("an image file is empty", file=name)
     if data.startswith(PNG):
         return _decoded_png(data, name, max_px)
     if data.startswith(TIFF):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from nuclei.base.errors import InputError
 from nuclei.base.files import replacing
 from nuclei.images.decoding import decoded
-from nuclei.images.intensity import to_eight_bit
+from nuclei.images.reading import ImageFile, missing, read_plane, stacks
+from nuclei.images.stacks import Reading, chosen_channel, taken_slices
 
 MAX_PX = 10**9  # for files that the pipeline wrote itself
 
@@ -26,54 +27,42 @@ DARK = 100  # median intensity of 255 below which the background counts as dark
 COLOURFUL = 6  # mean over pixels of largest minus smallest channel, of 255, above which an image counts as coloured
 
 
-@dataclass(frozen=True)
-class ImageFile:
-    """An image that was read from a file.
-
-    Attributes:
-        rgb: (H, W, 3) uint8.
-        stored: (H, W) or (H, W, 3), the values that the file stores, without alpha and with a palette applied.
-        missing_px: pixels with a value that is not finite (NaN, infinity), which became 0.
-    """
-
-    rgb: NDArray[np.uint8]
-    stored: NDArray[Any]
-    missing_px: int
-
-
 def read_rgb(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint8]:
-    """Read a PNG, TIFF, JPEG or BMP as (H, W, 3) uint8 RGB; see `read_image`, whose `rgb` it is."""
+    """Read a file that holds a single image as (H, W, 3) uint8 RGB; see `read_image`, whose `rgb` it is."""
     return read_image(source, name=name, max_px=max_px).rgb
 
 
-def read_image(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> ImageFile:
-    """Read a PNG, TIFF, JPEG or BMP as a viewer shows it.
+def read_image(
+    source: Path | bytes, *, name: str = "", max_px: int = MAX_PX, channel: int | str | None = None
+) -> ImageFile:
+    """Read a file that holds a single image as a viewer shows it.
 
     Eight-bit images keep their values, fewer bits are scaled to 8. All others (16 and 32 bit, float) are rescaled by
     `intensity.to_eight_bit`. Gray is repeated in three channels, a palette applied, CMYK converted, alpha dropped. The
     image is turned as its EXIF or TIFF orientation says, and inverted if its photometric interpretation is MinIsWhite.
+    Of a z-stack the maximum of each pixel is taken.
 
     Args:
         source: path of the file, or its contents.
         name: what errors call the file; its path if empty.
         max_px: largest height times width accepted.
+        channel: the one to read, see `stacks.chosen_channel`.
 
     Raises:
-        InputError: the file is of another format, damaged, too large, or not a single gray or colour image.
+        InputError: the file is of another format, damaged, too large, holds images of several time points or fields of
+            view, or several channels of which it is not known which one shows nuclei.
     """
-    data, name = _bytes(source, name)
-    pixels = decoded(data, name, max_px)
-    stored = pixels.values if pixels.palette is None else pixels.palette[pixels.values]
-    values, missing_px = stored, 0
-    if values.dtype != np.uint8:
-        values, missing_px = to_eight_bit(values, name)
-    elif pixels.bits < 8 and pixels.palette is None:
-        values = np.rint(np.arange(256) * (255 / (2**pixels.bits - 1))).astype(np.uint8)[values]
-    if pixels.white_is_zero:
-        values = 255 - values
-    if values.ndim == 2:
-        values = np.repeat(values[:, :, None], 3, axis=2)
-    return ImageFile(np.ascontiguousarray(values), stored, missing_px)
+    name = name or (str(source) if isinstance(source, Path) else "an image")
+    with stacks(source, name, max_px, Reading(channel)) as found:
+        stack = found[0]
+        if len(found) > 1 or stack.times > 1:
+            got = f"{len(found)} fields of view" if len(found) > 1 else f"{stack.times} time points"
+            fix = "save each as a file of its own"
+            raise InputError("a file does not hold a single image", file=name, got=got, expected="one image", fix=fix)
+        index, chosen = chosen_channel(stack, channel, name)
+        (taken,), reduced = taken_slices(stack, None, name)
+        image = read_plane(stack, 0, taken, index, name)
+    return replace(image, notes=tuple(note for note in (*stack.notes, chosen, reduced) if note))
 
 
 def read_labels(source: Path | bytes, *, name: str = "", max_px: int = MAX_PX) -> NDArray[np.uint16 | np.uint32]:
@@ -243,7 +232,7 @@ def _bytes(source: Path | bytes, name: str) -> tuple[bytes, str]:
     try:
         return source.read_bytes(), name or str(source)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise InputError("an image file is missing", file=name or source) from None
+        raise missing(name or source) from None
     except PermissionError:
         raise InputError("an image file may not be read", file=name or source, fix="check its permissions") from None
 

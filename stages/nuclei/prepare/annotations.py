@@ -29,7 +29,8 @@ class Defect:
 
     Attributes:
         defect: "overlapping masks", "hidden masks", "empty masks", "divided nuclei", "components of
-            binary masks", "little background", "pixels without a value" or "duplicate image".
+            binary masks", "little background", "pixels without a value", "choice among several planes" (not a defect,
+            but no less to be known) or "duplicate image".
         count: number of masks, nuclei or images that have it.
         pixels: number of pixels affected.
         action: what was done about it.

@@ -46,12 +46,13 @@ def prepare_one(task: Task) -> Prepared:
     """Write the image and, if it is annotated, the label map of one sample."""
     sample = task.sample
     file = task.members[sample.image]
-    image = read_image(file.read(), name=str(file), max_px=task.params.max_image_px)
+    image = read_image(file.read(), name=str(file), max_px=task.params.max_image_px, channel=task.params.channel)
     height, width = image.rgb.shape[:2]
     write_rgb(image_path(task.folder, sample.id), image.rgb)
     row: Row = {"id": sample.id, "height": height, "width": width}
     defects: list[Defect] = []
     structure = Structure()
+    defects += [Defect("choice among several planes", 1, 0, note) for note in image.notes]
     if image.missing_px:
         defects.append(Defect("pixels without a value", 1, image.missing_px, "set to 0"))
     if sample.annotated:

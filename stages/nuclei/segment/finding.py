@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from nuclei.base.errors import InputError
-from nuclei.base.formats import EXTENSIONS
+from nuclei.base.formats import EXTENSIONS as IMAGES
+from nuclei.base.formats import MICROSCOPES
 from nuclei.images.records import MAX_NAME_BYTES
 from nuclei.segment.table import stem_of
 
@@ -17,9 +18,10 @@ LABELS, OVERLAY = "_labels.tif", "_overlay.png"
 ANNOTATIONS = ("_labels", "_label", "_masks", "_mask", "_overlay", "_seg", "_flows", "_cp_masks", "_cp_output")
 ANNOTATION_FOLDERS = ("masks", "labels")
 UNREAD = (
-    ".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".ims", ".zvi", ".svs", ".ndpi", ".mrxs", ".scn", ".dv",
+    ".lsm", ".oib", ".oif", ".vsi", ".ims", ".zvi", ".svs", ".ndpi", ".mrxs", ".scn", ".dv",
     ".jp2", ".webp", ".gif", ".heic", ".dcm",
 )  # fmt: skip
+EXTENSIONS = (*IMAGES, *MICROSCOPES)
 CONVERT = "convert them to TIFF, in Fiji with File > Import > Bio-Formats and File > Save As > Tiff"
 SHOWN = 5  # names that a message lists
 
