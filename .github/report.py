@@ -43,9 +43,8 @@ def processor() -> tuple[str, str]:
 
 def run(clone: Path, commit: str, pipeline: str) -> str:
     """Run the pipeline of a commit in the clone; return the end of what it said where it failed."""
-    record = (
-        clone / "reports/run.js"
-    )  # of the last training: one that DVC restores from its run cache does not write it
+    # of the last training, because one that DVC restores from its run cache does not write it
+    record = clone / "reports/run.js"
     trained = record.read_bytes() if record.exists() else b""
     git(clone, "checkout", "--quiet", "--force", commit)
     if trained:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import yaml
 
+SMALLEST = "tu-tf_mobilenetv3_small_minimal_100"  # the smallest encoder
 SMALL = {
     "fetch": {"sample_images": 14, "sample_unlabelled": 2},
-    "train": {"encoder_name": "resnet18", "crop_px": 64, "search_saddle_ratio": [0.5], "search_min_area_px": [10]},
+    "train": {"encoder_name": SMALLEST, "crop_px": 64, "search_saddle_ratio": [0.5], "search_min_area_px": [10]},
     "evaluate": {"device": "cpu", "bootstrap_resamples": 200},
     "plot": {"dpi": 60, "gallery_images": 1},
 }

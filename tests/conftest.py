@@ -17,6 +17,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from clones import SMALLEST
 from committed import run_here
 from nuclei.base import files, params
 from nuclei.images.io import write_labels, write_rgb
@@ -29,7 +30,6 @@ settings.register_profile("long", deadline=None, max_examples=1000)  # of tests/
 settings.load_profile("any machine")  # pytest loads what --hypothesis-profile names later
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST = ("test_pipeline", "test_interruption", "test_environment", "test_processes", "test_training")
-SMALLEST = "tu-tf_mobilenetv3_small_minimal_100"  # the smallest encoder
 SMALL_TRAINING = {
     "encoder_name": SMALLEST,
     "crop_px": 32,

@@ -16,7 +16,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from conftest import ROOT, SMALLEST, write_params, write_prepared
+from clones import SMALLEST
+from conftest import ROOT, write_params, write_prepared
 from nuclei.base.errors import InputError
 from nuclei.network.segmenter import make_net
 from nuclei.train.checkpoint import Checkpoint

@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 import torch
 
+from clones import SMALLEST
 from committed import run_here
-from conftest import ROOT, SMALLEST, run_script, write_params, write_prepared
+from conftest import ROOT, run_script, write_params, write_prepared
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
