@@ -1,4 +1,4 @@
-"""Segment your own images with a trained model: label maps, overlays and a table of every nucleus.
+"""Segment your own images: label maps, overlays and a table of every nucleus. No training is needed.
 
     python stages/segment.py IMAGE... -o OUT
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
+from nuclei.base.shipped import MODEL
 from nuclei.images.stacks import Reading
 from nuclei.pictures.overlays import overlay
 from nuclei.segment.finding import Image, find_images, read_list
@@ -86,8 +87,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("-r", "--recursive", action="store_true", help="segment the images in subfolders too")
     parser.add_argument("--list", type=Path, metavar="FILE", help="a text file with a path in each line")
     parser.add_argument("--force", action="store_true", help="replace files that this program did not write")
-    model = "the folder of a trained model, or an exported model.onnx"
-    parser.add_argument("--model", type=Path, default=Path("data/model"), help=model)
+    model = "the folder of a trained model, such as data/model, or an exported model.onnx (models/nuclei)"
+    parser.add_argument("--model", type=Path, default=MODEL, help=model)
     parser.add_argument(
         "--diameter", type=float, metavar="PX", help="usual diameter of the nuclei in pixels (measured in each image)"
     )

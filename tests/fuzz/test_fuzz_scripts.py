@@ -122,7 +122,7 @@ def test_segment_refuses_a_model_with_one_flipped_bit(workspace: Path) -> None:
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.write_bytes(data)
-    fails("segment", workspace, "a.png", "-o", "out")
+    fails("segment", workspace, "a.png", "-o", "out", "--model", "data/model")
 
 
 def header(kind: str) -> bytes:

@@ -269,7 +269,7 @@ def test_a_diameter_out_of_range_is_refused(here: Path, monkeypatch: pytest.Monk
 def test_a_model_that_does_not_rescale_refuses_a_diameter(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Threshold, "settings", SimpleNamespace(diameter_px=None))
     with pytest.raises(InputError, match="takes every image as it is"):
-        run(monkeypatch, "mine", "-o", "out", "--diameter", "12")
+        run(monkeypatch, "mine", "-o", "out", "--model", "data/model", "--diameter", "12")
     assert not (here / "out").exists()
 
 
@@ -284,7 +284,7 @@ def test_without_images_the_usage_is_shown(
 def test_without_a_model_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_rgb(tmp_path / "a.png", draw_discs(0, 40, 40)[0])
-    monkeypatch.setattr(sys, "argv", ["segment.py", "a.png", "-o", "out"])
+    monkeypatch.setattr(sys, "argv", ["segment.py", "a.png", "-o", "out", "--model", "data/model"])
     with pytest.raises(SystemExit, match=r"error: there is no trained model(.|\n)*dvc repro train"):
         errors.run(segment.main)
     assert not (tmp_path / "out").exists()
@@ -293,7 +293,7 @@ def test_without_a_model_the_error_says_what_to_run(tmp_path: Path, monkeypatch:
 def test_the_script_segments_with_a_trained_model_at_the_diameter_given(workspace: Path) -> None:
     rgb = draw_discs(50, 60, 75)[0]
     write_rgb(workspace / "mine/a.png", rgb)
-    done = run_here("segment", workspace, "mine", "-o", "out", "--diameter", "12")
+    done = run_here("segment", workspace, "mine", "-o", "out", "--model", "data/model", "--diameter", "12")
     assert done.returncode == 0, done.stderr
     expected = Segmenter.load(workspace / "data/model", device="cpu").segment(rgb, 12)
     np.testing.assert_array_equal(read_labels(workspace / "out/a_labels.tif"), expected)

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from nuclei.base import files
 from nuclei.base.errors import InputError
 from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
+from nuclei.base.shipped import MODEL
 from nuclei.images.io import read_rgb
 from nuclei.network.inference import predict_maps
 from nuclei.network.labelling import Thresholds, label
@@ -24,7 +25,6 @@ from nuclei.network.normalisation import normalise_percentiles
 from nuclei.network.sizing import Scale, diameter
 from nuclei.network.targets import TARGETS
 
-SHIPPED = Path(__file__).parents[3] / "models/nuclei"  # the model that comes with the repository
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
 ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first pass, which measures the diameter
@@ -69,7 +69,7 @@ class Segmenter:
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
 
     @classmethod
-    def load(cls, folder: str | Path = SHIPPED, *, device: str = "auto") -> Segmenter:
+    def load(cls, folder: str | Path = MODEL, *, device: str = "auto") -> Segmenter:
         """Read a model from a folder: the one that comes with the repository, or one that `train` wrote.
 
         Raises:
@@ -162,7 +162,7 @@ def make_net(arch: str, encoder_name: str, instance_target: str, encoder_weights
 
 
 def segment_cell_image(
-    image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = SHIPPED, diameter_px: float | None = None
+    image: NDArray[np.uint8] | str | Path, model: Segmenter | str | Path = MODEL, diameter_px: float | None = None
 ) -> NDArray[Any]:
     """Segment every nucleus of one image.
 

@@ -18,6 +18,7 @@ import shapely
 from numpy.typing import NDArray
 from roifile import ROI_TYPE, ImagejRoi
 from scipy import ndimage
+from shapely.geometry.base import BaseGeometry
 
 from nuclei.base.files import replacing
 
@@ -25,7 +26,7 @@ MOVE, LINE, CLOSE = 0, 1, 4  # the operations of ImageJ's composite regions, tho
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # of the members of the ZIP file, so that the same label map gives the same bytes
 
 
-def outlines(labels: NDArray[np.integer]) -> Iterator[tuple[int, shapely.Polygon | shapely.MultiPolygon]]:
+def outlines(labels: NDArray[np.integer]) -> Iterator[tuple[int, BaseGeometry]]:
     """Yield each label, in ascending order, and the polygon of its pixels, with holes and separate parts.
 
     Args:
@@ -84,7 +85,7 @@ def write_geojson(
         file.write("\n]}\n")
 
 
-def _imagej(outline: shapely.Polygon | shapely.MultiPolygon, name: str) -> ImagejRoi:
+def _imagej(outline: BaseGeometry, name: str) -> ImagejRoi:
     rings = [
         shapely.get_coordinates(ring)[:-1]  # the last point is the first again
         for part in shapely.get_parts(outline)
@@ -92,9 +93,9 @@ def _imagej(outline: shapely.Polygon | shapely.MultiPolygon, name: str) -> Image
     ]
     left, top, right, bottom = map(int, outline.bounds)
     if len(rings) == 1:
-        points = rings[0].astype(np.int32)
+        points = rings[0].astype(np.int32) - np.array([left, top], np.int32)
         region = ImagejRoi(roitype=ROI_TYPE.TRACED, n_coordinates=len(points))
-        region.integer_coordinates = points - [left, top]
+        region.integer_coordinates = points
     else:
         path = [
             value
