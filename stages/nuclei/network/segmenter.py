@@ -133,17 +133,18 @@ class Segmenter:
         target_px = self.settings.diameter_px
         if target_px is None or diameter_px is not None:
             return Scale(diameter_px, target_px)
-        looks = [self._look(rgb, zoom) for zoom in LOOKS]
+        normalised = self._normalised(rgb)
+        looks = [self._look(normalised, zoom) for zoom in LOOKS]
         surest = max(looks, key=lambda look: look[0])
         if surest is looks[-1] and surest[1] is not None and surest[1] < target_px / 2:
-            surest = max(surest, self._look(rgb, 2.0), key=lambda look: look[0])
+            surest = max(surest, self._look(normalised, 2.0), key=lambda look: look[0])
         measured, maps = surest[1], looks[-1][2]
         same = measured is None or 1 / SAME_SCALE < target_px / measured < SAME_SCALE
         return Scale(measured, target_px, maps if same and not self.settings.flips else None)
 
-    def _look(self, rgb: NDArray[np.uint8], zoom: float) -> tuple[float, float | None, NDArray[np.float32]]:
+    def _look(self, normalised: NDArray[np.uint8], zoom: float) -> tuple[float, float | None, NDArray[np.float32]]:
         """How sure the network is of the nuclei of a rescaled copy, their diameter in the image, and the maps."""
-        maps = self._predict(zoomed_image(rgb, zoom), 1.0, flips=False)
+        maps = self._predict(zoomed_image(normalised, zoom), 1.0, flips=False)
         labels = self.label(maps, ROUGH)
         heights = maps[0] if len(maps) == 1 else landscape(self.settings.instance_target, maps[0], maps[1:])
         found = diameter(labels)
@@ -153,12 +154,15 @@ class Segmenter:
         """What `maps` returns, of an image whose scale is known."""
         if scale.maps is not None:
             return scale.maps
-        return self._predict(rgb, scale.zoom, flips=self.settings.flips)
+        return self._predict(self._normalised(rgb), scale.zoom, flips=self.settings.flips)
 
-    def _predict(self, rgb: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
+    def _normalised(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return normalise_percentiles(rgb, self.settings.normalise_low, self.settings.normalise_high)
+
+    def _predict(self, normalised: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
         return predict_maps(
             self.net,
-            normalise_percentiles(rgb, self.settings.normalise_low, self.settings.normalise_high),
+            normalised,
             tile_px=self.settings.tile_px,
             overlap_px=self.settings.tile_overlap_px,
             flips=flips,
