@@ -181,7 +181,7 @@ def reports(folder: Path) -> None:
             for e in range(1, 25)
         ),
         "search": (
-            dict(zip(COLUMNS, (f, r, a, 0.65 - (f - 0.5) ** 2 - (r - 0.6) ** 2 - a / 1e4), strict=True))
+            dict(zip(COLUMNS, (f, r, a, 0.65 - (f - 0.5) ** 2 - (r - 0.6) ** 2 - a / 1e4, 0.01), strict=True))
             for f in (0.3, 0.4, 0.5, 0.6, 0.7)
             for r in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
             for a in (10, 20, 40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 
 from conftest import draw_discs
+from made_up import SETTINGS
 from nuclei.base import errors
 from nuclei.base.errors import InputError
 from nuclei.images.io import write_rgb
-from nuclei.network.segmenter import Segmenter, pick_device, segment_cell_image
+from nuclei.network.segmenter import Segmenter, make_net, pick_device, segment_cell_image
 
 
 def test_a_full_disk_ends_in_one_clear_error_when_a_model_is_saved(trained: Path, tmp_path: Path) -> None:
@@ -66,28 +68,62 @@ def test_a_device_that_is_not_there_is_named() -> None:
         pick_device("cuda" if not torch.cuda.is_available() else "mps")
 
 
-def test_the_diameter_of_the_nuclei_decides_at_which_scale_they_are_seen(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
+def fake(monkeypatch: pytest.MonkeyPatch, sees_px: float, *, flips: bool = False) -> tuple[Segmenter, list[float]]:
+    """A segmenter that sees bright squares, the surer the nearer to `sees_px` they are; the heights that it was shown.
+
+    Brightness is the foreground; the second head's map is high where the square's side is near to `sees_px`.
+    """
+    settings = dataclasses.replace(SETTINGS, encoder_name="resnet18", diameter_px=25.0, flips=flips)
+    segmenter, seen = Segmenter(make_net("Unet", "resnet18", "distance"), settings), []
+
+    def predict(rgb: np.ndarray, zoom: float, *, flips: bool) -> np.ndarray:
+        seen.append(rgb.shape[0] * zoom)
+        inside = (rgb[..., 0] > 127).astype(np.float32)
+        side = max(inside.sum() ** 0.5, 1)
+        return np.stack([inside, inside * np.exp(-abs(np.log(side / sees_px)))]).astype(np.float32)
+
+    monkeypatch.setattr(segmenter, "_predict", predict)
+    return segmenter, seen
+
+
+def square(side: int, image_px: int = 512) -> np.ndarray:
+    rgb = np.zeros((image_px, image_px, 3), np.uint8)
+    rgb[32 : 32 + side, 32 : 32 + side] = 255
+    return rgb
+
+
+@pytest.mark.parametrize("side", [8, 24, 48, 96, 200])
+def test_the_surest_look_says_how_large_the_nuclei_are(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, _ = fake(monkeypatch, 25)
+    found = segmenter.scale(square(side)).diameter_px
+    assert found == pytest.approx(2 * side / np.pi**0.5, rel=0.1)  # of the circle of the same area
+
+
+def test_an_enlarged_copy_is_looked_at_only_where_nuclei_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, seen = fake(monkeypatch, 25)
+    segmenter.scale(square(40))
+    assert seen == [64, 128, 256, 512]
+    seen.clear()
+    segmenter.scale(square(8))
+    assert seen == [64, 128, 256, 512, 1024]
+
+
+def test_an_image_that_needs_no_rescaling_is_predicted_once_unless_flips_are_averaged(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    segmenter = Segmenter.load(trained / "data/model", device="cpu")
-    target = segmenter.settings.diameter_px
-    assert target is not None
-    rgb = draw_discs(3, 60, 75)[0]
-    zooms: list[float] = []
-    predict = segmenter._predict
+    for flips, times in ((False, 1), (True, 2)):
+        segmenter, seen = fake(monkeypatch, 22, flips=flips)
+        maps = segmenter.maps(square(22))
+        assert len(seen) == 4 + times - 1
+        assert maps.shape == (2, 512, 512)
 
-    def watched(normalised: np.ndarray, zoom: float, *, flips: bool) -> np.ndarray:
-        zooms.append(zoom)
-        return predict(normalised, zoom, flips=flips)
 
-    monkeypatch.setattr(segmenter, "_predict", watched)
-    monkeypatch.setattr("nuclei.network.segmenter.diameter", lambda labels: target / 2)
-    measured = segmenter.maps(rgb)
-    assert zooms == [1.0, 2.0]  # as it is, to measure; then at the scale that this found
-    zooms.clear()
-    np.testing.assert_array_equal(segmenter.maps(rgb, target / 2), measured)
-    assert zooms == [2.0]
-    monkeypatch.setattr("nuclei.network.segmenter.diameter", lambda labels: None)  # nothing there to measure
-    zooms.clear()
-    segmenter.maps(rgb)
-    assert zooms == [1.0, 1.0]
+def test_a_given_diameter_is_used_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, seen = fake(monkeypatch, 25)
+    segmenter.maps(square(200), 200)
+    assert seen == [64]
+
+
+def test_an_image_without_nuclei_keeps_its_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, _ = fake(monkeypatch, 25)
+    assert segmenter.scale(square(0)).zoom == 1

@@ -54,9 +54,33 @@ def test_the_shipped_parameters_make_a_grid(tmp_path: Path) -> None:
 
 def test_the_best_is_the_first_of_equals() -> None:
     scores = [0.2, 0.7, 0.7, 0.1]
-    rows = [{"foreground": 0.5, "saddle_ratio": i / 10, "min_area_px": i, "map": s} for i, s in enumerate(scores)]
+    rows = [
+        {"foreground": 0.5, "saddle_ratio": i / 10, "min_area_px": i, "map": s, "standard_error": 0.0}
+        for i, s in enumerate(scores)
+    ]
     assert best(rows) == Thresholds(0.5, 0.1, 1)
     assert isinstance(best(rows).min_area_px, int)
+
+
+def test_the_foreground_nearest_to_a_half_within_a_standard_error_is_chosen() -> None:
+    scores = [(0.4, 0.50, 0.01), (0.6, 0.56, 0.01), (0.6, 0.565, 0.02), (0.7, 0.57, 0.0), (0.5, 0.55, 0.019)]
+    rows = [
+        {"foreground": f, "saddle_ratio": i / 10, "min_area_px": 0, "map": m, "standard_error": e}
+        for i, (f, m, e) in enumerate(scores)
+    ]
+    assert best(rows) == Thresholds(0.6, 0.2, 0)
+
+
+def test_the_standard_error_is_that_of_the_difference_to_the_best_over_images(tmp_path: Path) -> None:
+    nothing = np.zeros_like(TWO)
+    images = [
+        written(tmp_path, np.where(TWO > 0, 0.62, 0.1)[None], nothing, "first"),
+        written(tmp_path, np.where(TWO > 0, 0.62, 0.1)[None], nothing, "second"),
+        written(tmp_path, nothing[None], nothing, "third"),
+    ]
+    rows = search(images, "none", [Thresholds(value, 0.5, 0) for value in (0.5, 0.9)])
+    assert maps(rows) == [round(1 / 3, 6), 1]
+    assert [row["standard_error"] for row in rows] == [round(1 / 3, 6), 0]  # of -1, -1, 0: a deviation of 1/sqrt(3)
 
 
 def test_the_search_finds_the_foreground_threshold_that_recovers_the_map(tmp_path: Path) -> None:

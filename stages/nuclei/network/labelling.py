@@ -59,6 +59,11 @@ def label(target: str, foreground: Floats, maps: Floats | None, thresholds: Thre
     )
 
 
+def landscape(target: str, foreground: Floats, maps: Floats) -> Floats:
+    """Combine both heads' maps, (H, W) and (1, H, W), into one in [0, 1] that is high in the middle of a nucleus."""
+    return foreground * (1 - maps[0] if target == "border" else maps[0])
+
+
 class OverSegmentation:
     """The foreground of one image at one threshold, cut into one basin for each peak of the landscape.
 
@@ -82,11 +87,8 @@ class OverSegmentation:
         self.inside = foreground >= threshold
         if not self.inside.any():
             return
-        if maps is None:
-            landscape = edge_distance(components(self.inside))
-        else:
-            landscape = foreground * (1 - maps[0] if target == "border" else maps[0])
-        smooth = cv2.GaussianBlur(np.where(self.inside, landscape, np.float32(0)), (0, 0), SMOOTHING_PX)
+        heights = edge_distance(components(self.inside)) if maps is None else landscape(target, foreground, maps)
+        smooth = cv2.GaussianBlur(np.where(self.inside, heights, np.float32(0)), (0, 0), SMOOTHING_PX)
         self.basins = _Basins(smooth.astype(np.float32, copy=False), self.inside)
 
     def label(self, saddle_ratio: float, min_area_px: int) -> Labels:

@@ -19,15 +19,16 @@ from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probabil
 from nuclei.base.shipped import MODEL
 from nuclei.images.io import read_rgb
 from nuclei.network.inference import predict_maps
-from nuclei.network.labelling import Thresholds, label
+from nuclei.network.labelling import Thresholds, label, landscape
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.network.normalisation import normalise_percentiles
-from nuclei.network.sizing import Scale, diameter
+from nuclei.network.sizing import SAME_SCALE, Scale, diameter, sureness, zoomed_image
 from nuclei.network.targets import TARGETS
 
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
-ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first pass, which measures the diameter
+ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first passes, which measure the diameter
+LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes: a third more pixels than the image has
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -114,7 +115,7 @@ class Segmenter:
 
         Args:
             rgb: (H, W, 3) uint8.
-            diameter_px: of its nuclei; if None, it is measured in a first pass over the image at its own scale.
+            diameter_px: of its nuclei; if None, it is measured; see `scale`.
                 Ignored by a model that was trained without `train.diameter_px`.
         """
         return self.predict(rgb, self.scale(rgb, diameter_px))
@@ -122,22 +123,46 @@ class Segmenter:
     def scale(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> Scale:
         """How an (H, W, 3) uint8 image is rescaled for the network, with a warning where it can not be as in training.
 
+        Where the diameter is not given, the network looks at copies of the image at the scales LOOKS, and the one with
+        the surest nuclei says how large they are. If that is the image itself, with nuclei under half the diameter of
+        training, the network looks at an enlarged copy too.
+
         Args:
             diameter_px: as for `maps`.
         """
         target_px = self.settings.diameter_px
-        if target_px is not None and diameter_px is None:
-            diameter_px = diameter(self.label(self._predict(rgb, 1.0, flips=False), ROUGH))
-        return Scale(diameter_px, target_px)
+        if target_px is None or diameter_px is not None:
+            return Scale(diameter_px, target_px)
+        normalised = self._normalised(rgb)
+        looks = [self._look(normalised, zoom) for zoom in LOOKS]
+        surest = max(looks, key=lambda look: look[0])
+        if surest is looks[-1] and surest[1] is not None and surest[1] < target_px / 2:
+            surest = max(surest, self._look(normalised, 2.0), key=lambda look: look[0])
+        measured, maps = surest[1], looks[-1][2]
+        same = measured is None or 1 / SAME_SCALE < target_px / measured < SAME_SCALE
+        return Scale(measured, target_px, maps if same and not self.settings.flips else None)
+
+    def _look(self, normalised: NDArray[np.uint8], zoom: float) -> tuple[float, float | None, NDArray[np.float32]]:
+        """How sure the network is of the nuclei of a rescaled copy, their diameter in the image, and the maps."""
+        maps = self._predict(zoomed_image(normalised, zoom), 1.0, flips=False)
+        labels = self.label(maps, ROUGH)
+        heights = maps[0] if len(maps) == 1 else landscape(self.settings.instance_target, maps[0], maps[1:])
+        found = diameter(labels)
+        return sureness(labels, heights), None if found is None else found / zoom, maps
 
     def predict(self, rgb: NDArray[np.uint8], scale: Scale) -> NDArray[np.float32]:
         """What `maps` returns, of an image whose scale is known."""
-        return self._predict(rgb, scale.zoom, flips=self.settings.flips)
+        if scale.maps is not None:
+            return scale.maps
+        return self._predict(self._normalised(rgb), scale.zoom, flips=self.settings.flips)
 
-    def _predict(self, rgb: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
+    def _normalised(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return normalise_percentiles(rgb, self.settings.normalise_low, self.settings.normalise_high)
+
+    def _predict(self, normalised: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
         return predict_maps(
             self.net,
-            normalise_percentiles(rgb, self.settings.normalise_low, self.settings.normalise_high),
+            normalised,
             tile_px=self.settings.tile_px,
             overlap_px=self.settings.tile_overlap_px,
             flips=flips,

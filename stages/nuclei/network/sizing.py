@@ -1,20 +1,21 @@
 """Rescaling: how large the nuclei of an image are, and the image rescaled until they have the diameter of training.
 
 Cellpose (Stringer et al., 2021) does this with a diameter that the user gives or that a regression on the image's style
-estimates; here it is measured in a first prediction at the image's own scale (see segmenter.py).
+estimates; here it is measured in first predictions of the image and of reduced copies (see segmenter.py).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST_ZOOM = 0.6  # below it the outlines of large nuclei become too coarse: 0.4 costs them .03 mAP
-LARGEST_ZOOM = 2.5  # above it interpolation adds pixels but no detail
+SMALLEST_ZOOM = 0.1  # nuclei ten times as large as in training
+LARGEST_ZOOM = 4.0  # above it interpolation adds pixels but no detail
+SAME_SCALE = 1.1  # ratio of two scales that the network need not see apart: training varies the scale by more
 
 
 def diameter(labels: NDArray[Any]) -> float | None:
@@ -36,6 +37,27 @@ def diameter(labels: NDArray[Any]) -> float | None:
     return float(2 * np.sqrt(middle / np.pi))
 
 
+def sureness(labels: NDArray[Any], landscape: NDArray[np.float32]) -> float:
+    """How certain the network is of the nuclei: the mean of their highest values, weighted by their areas.
+
+    A network sees nuclei of the wrong size as fragments or clumps, in whose middle it is less certain.
+
+    Args:
+        labels: (H, W) of any integer type, 0 = background.
+        landscape: (H, W) float32 in [0, 1], see `labelling.landscape`.
+
+    Returns:
+        In [0, 1]; 0 without a nucleus.
+    """
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    if not areas.any():
+        return 0.0
+    peaks = np.zeros(len(areas), np.float32)
+    np.maximum.at(peaks, labels.ravel(), landscape.ravel())
+    return float(np.average(peaks, weights=areas))
+
+
 def zoom_to(target_px: float, diameter_px: float | None) -> float:
     """The factor that rescales nuclei of `diameter_px` to `target_px`, within limits; 1 if `diameter_px` is None."""
     if diameter_px is None:
@@ -50,25 +72,30 @@ class Scale:
     Example:
         >>> scale = Scale(diameter_px=60, target_px=25)
         >>> scale.zoom, scale.warning is None
-        (0.6, False)
+        (0.4166666666666667, True)
 
     Attributes:
         diameter_px: of the image's nuclei; None if unknown.
         target_px: the diameter to which the images were rescaled in training; None if they were not.
+        maps: (1 + C, H, W) float32, the final prediction of an image that needs no rescaling, where measuring the
+            diameter has made it already; None elsewhere.
     """
 
     diameter_px: float | None
     target_px: float | None
+    maps: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
     @property
     def zoom(self) -> float:
         """The factor by which the image is rescaled."""
-        return 1.0 if self.target_px is None else zoom_to(self.target_px, self.diameter_px)
+        if self.target_px is None or self.maps is not None:
+            return 1.0
+        return zoom_to(self.target_px, self.diameter_px)
 
     @property
     def warning(self) -> str | None:
         """What a user should know if the limits of the zoom keep the nuclei from the diameter of training."""
-        if self.target_px is None or self.diameter_px is None:
+        if self.target_px is None or self.diameter_px is None or self.maps is not None:
             return None
         wanted = self.target_px / self.diameter_px
         if wanted == self.zoom:
