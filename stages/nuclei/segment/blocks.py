@@ -118,7 +118,5 @@ def owned(block: Block, labels: NDArray[Any], height: int, width: int) -> Owned:
 def neighbours(blocks: list[Block], block: Block) -> Iterator[Block]:
     """The blocks whose overlap meets that of `block`, itself among them."""
     for other in blocks:
-        if all(
-            one.start < two.stop and two.start < one.stop for one, two in zip(block.seen, other.seen, strict=True)
-        ):
+        if all(one.start < two.stop and two.start < one.stop for one, two in zip(block.seen, other.seen, strict=True)):
             yield other

@@ -153,4 +153,6 @@ def _slide(path: Path, array: Any, axes: str, shape: tuple[int, ...], size: floa
 
 def _refused(path: Path, got: object, fix: str) -> InputError:
     expected = "one gray or RGB plane of 8 or 16 bits"
-    return InputError("a large image is of a kind that is not read by blocks", file=path, got=got, expected=expected, fix=fix)
+    return InputError(
+        "a large image is of a kind that is not read by blocks", file=path, got=got, expected=expected, fix=fix
+    )
