@@ -1,8 +1,8 @@
 """A large image divided into blocks, each of which keeps the nuclei that belong to it.
 
-A block is segmented together with an overlap on each side, and keeps the nuclei whose middle lies in the block itself:
-this is the rule of StarDist (Weigert et al., 2020). Every nucleus has exactly one middle, so none is lost, counted twice
-or cut, and nothing has to be stitched, as long as the overlap is larger than half a nucleus and its neighbours.
+A block is segmented together with an overlap on each side, and keeps the nuclei whose middle lies in the block itself,
+which is the rule of StarDist (Weigert et al., 2020). Every nucleus has exactly one middle, so none is lost or counted
+twice, and nothing has to be stitched, as long as every cluster of touching nuclei is smaller than the overlap.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from scipy import ndimage
 
 from nuclei.network.inference import TileGrid
 
-OVERLAP_PX = 256  # on each side of a block, and so the largest nucleus that is certain to be whole is twice as large
-BLOCK_PX = 4096  # 1.7 GiB at the peak of a worker: docs/scale.md
+OVERLAP_PX = 256  # on each side of a block; a nucleus of up to twice this is seen whole by its block
+BLOCK_PX = 4096
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Block:
 def plan(grid: TileGrid, block_px: int, overlap_px: int) -> list[Block]:
     """Divide an image into blocks of about `block_px` squared, in reading order.
 
-    A block is a whole number of the network's tiles. It begins where its first tile and the overlap begin to be clear of
-    the tile before it, so that this one need not be predicted again.
+    A block is a whole number of the network's tiles. It begins where it and its overlap no longer touch the
+    tile before, so that this one need not be predicted again.
     """
     rows, cols = (_cuts(grid, axis, block_px, overlap_px) for axis in (0, 1))
     sides = [(row, col) for row in rows for col in cols]

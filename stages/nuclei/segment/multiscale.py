@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def add(level: Any, at: tuple[slice, slice], labels: NDArray[np.uint32]) -> None
 
 def fill_pyramid(levels: list[Any]) -> None:
     """Fill each level from the finer one: every second pixel, so that labels stay labels."""
-    for finer, coarser in zip(levels, levels[1:], strict=False):
+    for finer, coarser in pairwise(levels):
         for row in range(0, coarser.shape[0], CHUNK_PX):
             for col in range(0, coarser.shape[1], CHUNK_PX):
                 part = finer[2 * row : 2 * (row + CHUNK_PX), 2 * col : 2 * (col + CHUNK_PX)][::2, ::2]
