@@ -138,6 +138,12 @@ def test_blocks_of_another_model_are_not_kept(segmenter: Segmenter, tiff: Path, 
     assert kept == contents(tmp_path)
 
 
+def test_a_label_map_is_replaced_only_if_asked(segmenter: Segmenter, tiff: Path, tmp_path: Path) -> None:
+    (tmp_path / "x_labels.ome.zarr").mkdir()
+    with pytest.raises(InputError, match="never replaced unasked"):
+        run(segmenter, tiff, tmp_path, 450)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -198,7 +204,7 @@ def test_every_nucleus_belongs_to_exactly_one_block(
     found = []
     for block in plan(TileGrid(height, width, tile_px, tile_px // 4), block_px, overlap_px):
         part = labels[block.seen]
-        numbers, dense = np.unique(np.append(part.ravel(), 0), return_inverse=True)
+        _, dense = np.unique(np.append(part.ravel(), 0), return_inverse=True)
         mine = owned(block, dense[:-1].reshape(part.shape), height, width)
         assert mine.cut == 0
         found += np.unique(part[mine.labels > 0]).tolist()

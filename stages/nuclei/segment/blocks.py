@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nuclei.network.inference import TileGrid
+if TYPE_CHECKING:
+    from nuclei.network.inference import TileGrid
 
 OVERLAP_PX = 256  # on each side of a block; a nucleus of up to twice this is seen whole by its block
 BLOCK_PX = 4096

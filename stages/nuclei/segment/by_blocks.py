@@ -56,22 +56,27 @@ def segment_slide(
     diameter_px: float | None = None,
     block_px: int = BLOCK_PX,
     overlap_px: int = OVERLAP_PX,
+    force: bool = False,
 ) -> tuple[dict[str, Column], list[str]]:
     """Segment a large image and write its label map as OME-Zarr.
 
     Args:
         path: a TIFF or the folder of an OME-Zarr.
-        labels_path: the folder to write; it is replaced.
+        labels_path: the folder to write.
         add: is given the measurements of the nuclei of one block after another.
         diameter_px: of the nuclei; measured in a sample if None.
         block_px, overlap_px: side of the blocks, and what each sees beyond it.
+        force: replace `labels_path`.
 
     Returns:
         The image's own measurements, and warnings.
 
     Raises:
-        InputError: the image can not be read.
+        InputError: the image can not be read, or `labels_path` exists.
     """
+    if labels_path.exists() and not force:
+        fix = "move it away, give another folder after -o, or add --force to replace it"
+        raise InputError("the label map of a large image is never replaced unasked", file=labels_path, fix=fix)
     with opened(path) as slide:
         seen = survey(slide)
         eight_bit = eight_bit_table(slide, seen.counts)

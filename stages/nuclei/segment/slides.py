@@ -59,7 +59,7 @@ class Slide:
         try:
             values = np.asarray(self._array[index])
         except Exception as error:  # decoders raise almost any exception on damaged files
-            got = f"{type(error).__name__} {error}, at rows {rows.start} to {rows.stop}, columns {cols.start} to {cols.stop}"
+            got = f"{type(error).__name__} {error}, at row {rows.start}, column {cols.start}"
             raise InputError("a part of an image can not be decoded: it is damaged", file=self.path, got=got) from None
         kept = [axis for axis in self._axes if axis in "YXSC"]
         order = [kept.index(axis) for axis in "YXSC" if axis in kept]
@@ -81,14 +81,14 @@ def opened(path: Path) -> Iterator[Slide]:
     except (TiffFileError, ValueError, OSError) as error:
         fix = "convert it to a tiled TIFF or OME-Zarr, with bfconvert or vips"
         raise InputError("a large image can not be opened", file=path, got=error, fix=fix) from None
-    with file, file.series[0].levels[0].aszarr() as store:
+    with file, file.series[0].aszarr(level=0) as store:
         yield _tiff_slide(path, file.series[0].levels[0], zarr.open(store, mode="r"))
 
 
 def is_large(path: Path, above_px: int) -> bool:
     """Whether a path is an OME-Zarr, or a TIFF of more than `above_px` pixels; only its header is read."""
     if path.is_dir():
-        return any((path / name).exists() for name in ("zarr.json", ".zattrs"))
+        return is_zarr(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         return False
     try:
@@ -97,6 +97,11 @@ def is_large(path: Path, above_px: int) -> bool:
             return bool(page.imagelength * page.imagewidth > above_px)
     except Exception:  # it is damaged, or no TIFF: the reader of small images says what is wrong
         return False
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a Zarr group, of version 2 or 3."""
+    return any((path / name).exists() for name in ("zarr.json", ".zgroup"))
 
 
 def _tiff_slide(path: Path, level: TiffPageSeries, array: Any) -> Slide:

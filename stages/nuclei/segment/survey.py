@@ -1,4 +1,4 @@
-"""What must be known of a whole large image before its first block: its range of intensities, and a sample of nuclei."""
+"""What must be known of a whole large image before its first block: its intensities, and a sample of nuclei."""
 
 from __future__ import annotations
 
