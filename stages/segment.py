@@ -13,6 +13,7 @@ the others are done. docs/segment.md describes it all.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,18 @@ from nuclei.base.progress import track
 from nuclei.base.shipped import MODEL
 from nuclei.images.stacks import Reading
 from nuclei.pictures.overlays import overlay
+from nuclei.segment.blocks import BLOCK_PX
 from nuclei.segment.finding import Image, find_images, read_list
 from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
 from nuclei.segment.measurements import Column, channels_of, measure, summarise
 from nuclei.segment.opening import add_reading_options, planes, reading_of
+from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, can_be_kept, merging
 
 if TYPE_CHECKING:
     from nuclei.network.segmenter import Segmenter
+
+LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
 
 
 def main() -> None:
@@ -40,6 +45,8 @@ def main() -> None:
     check_out(out)
     if arguments.diameter is not None and not 1 <= arguments.diameter <= 1000:
         raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
+    if arguments.blocks is not None and arguments.blocks < 1:
+        raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected="at least 1 pixel")
     if not arguments.force:
         check_replaceable(path for image in found.images for path in image.results(out))
     nuclei_csv, images_csv = out / "nuclei.csv", out / "images.csv"
@@ -47,6 +54,7 @@ def main() -> None:
     keep_images = can_be_kept(images_csv, IMAGES, force=arguments.force)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
+    from nuclei.segment.by_blocks import LABELS, segment_slide
 
     keep_freed_memory()
     segmenter = engine.open_model(arguments.model, arguments.device)
@@ -63,6 +71,21 @@ def main() -> None:
     ):
         for image in track(found.images, what="segment", total=len(found.images)):
             try:
+                if is_large(image.path, 0 if arguments.blocks else LARGE_PX):
+                    add = partial(add_nuclei, image.name)
+                    summary, doubts = segment_slide(
+                        segmenter,
+                        image.path,
+                        out / f"{image.stem}{LABELS}",
+                        add,
+                        diameter_px=arguments.diameter,
+                        block_px=arguments.blocks or BLOCK_PX,
+                        force=arguments.force,
+                    )
+                    add_image(image.name, summary)
+                    nuclei += int(summary["nuclei"][0])
+                    warnings += [f"{image.name}: {text}" for text in doubts]
+                    continue
                 measured, summary, doubts = segment_file(segmenter, image, out, arguments.diameter, reading)
             except InputError as error:
                 failed.append(str(error))
@@ -93,6 +116,12 @@ def parse() -> argparse.Namespace:
         "--diameter", type=float, metavar="PX", help="usual diameter of the nuclei in pixels (measured in each image)"
     )
     add_reading_options(parser)
+    parser.add_argument(
+        "--blocks",
+        type=int,
+        metavar="PX",
+        help="segment TIFFs of any size in blocks of this side (above 64 megapixels)",
+    )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     arguments = parser.parse_args()
     if not arguments.image and not arguments.list:

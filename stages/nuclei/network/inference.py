@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,24 +47,21 @@ def predict_maps(
     Returns:
         (1 + C, H, W) float32: the foreground's probability, then the second head's activated maps.
     """
-    height, width = rgb.shape[:2]
-    tile_px, overlap_px = max(int(tile_px / zoom), 1), int(overlap_px / zoom)
-    total: NDArray[np.float32] | None = None
-    weights = np.zeros((height, width), np.float32)
-    for rows, cols in _tiles(height, width, tile_px, overlap_px):
-        tile = rgb[rows, cols]
-        maps = resized_maps(_predict_tile(net, zoomed_image(tile, zoom), flips, precision), tile.shape[:2])
-        if maps.shape[1:] == (height, width):
-            return maps
-        ramp = _ramp(rows, height, overlap_px)[:, None] * _ramp(cols, width, overlap_px)[None, :]
-        total = np.zeros((len(maps), height, width), np.float32) if total is None else total
-        total[:, rows, cols] += maps * ramp
-        weights[rows, cols] += ramp
-    assert total is not None, "an image has at least one tile"
-    return total / weights
+    grid = tile_grid(*rgb.shape[:2], tile_px, overlap_px, zoom)
+    return grid.blend(
+        lambda rows, cols: predict_tile(net, rgb[rows, cols], flips=flips, zoom=zoom, precision=precision)
+    )
 
 
-def _predict_tile(net: NucleusNet, rgb: NDArray[np.uint8], flips: bool, precision: torch.dtype) -> NDArray[np.float32]:
+@torch.inference_mode()
+def predict_tile(
+    net: NucleusNet, rgb: NDArray[np.uint8], *, flips: bool, zoom: float, precision: torch.dtype
+) -> NDArray[np.float32]:
+    """Run the network over one tile (H, W, 3), normalised; return (1 + C, H, W). See `predict_maps`."""
+    return resized_maps(_predict(net, zoomed_image(rgb, zoom), flips, precision), rgb.shape[:2])
+
+
+def _predict(net: NucleusNet, rgb: NDArray[np.uint8], flips: bool, precision: torch.dtype) -> NDArray[np.float32]:
     """(H, W, 3) of any size to (1 + C, H, W)."""
     device = next(net.parameters()).device
     height, width = rgb.shape[:2]
@@ -80,10 +79,74 @@ def _predict_tile(net: NucleusNet, rgb: NDArray[np.uint8], flips: bool, precisio
     return mean[0, :, :height, :width].float().cpu().numpy()
 
 
-def _tiles(height: int, width: int, tile_px: int, overlap_px: int) -> Iterator[tuple[slice, slice]]:
-    for row in _starts(height, tile_px, overlap_px):
-        for col in _starts(width, tile_px, overlap_px):
-            yield slice(row, min(row + tile_px, height)), slice(col, min(col + tile_px, width))
+@dataclass(frozen=True)
+class TileGrid:
+    """The overlapping tiles that cover an image, all of one size unless the image is smaller.
+
+    Attributes:
+        height, width: of the image, in pixels.
+        tile_px, overlap_px: side of the tiles, and the least overlap of neighbours, in pixels of the image.
+    """
+
+    height: int
+    width: int
+    tile_px: int
+    overlap_px: int
+
+    def spans(self, axis: int) -> list[slice]:
+        """The tiles along the rows (axis 0) or the columns (1)."""
+        size = (self.height, self.width)[axis]
+        return [slice(start, min(start + self.tile_px, size)) for start in _starts(size, self.tile_px, self.overlap_px)]
+
+    def blend(
+        self, predict: Callable[[slice, slice], NDArray[np.float32]], window: tuple[slice, slice] | None = None
+    ) -> NDArray[np.float32]:
+        """The maps of the image, or of a window of it, from those of the tiles.
+
+        A window is predicted from the tiles that reach into it, wherever it lies: its maps are, to the last bit, those
+        of the whole image.
+
+        Args:
+            predict: returns the maps (C, h, w) of the tile at these rows and columns.
+            window: rows and columns.
+
+        Returns:
+            (C, H, W) float32, of the window's size.
+        """
+        rows, cols = window or (slice(0, self.height), slice(0, self.width))
+        total: NDArray[np.float32] | None = None
+        weights = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.float32)
+        for tile_rows in filter(partial(_meets, rows), self.spans(0)):
+            for tile_cols in filter(partial(_meets, cols), self.spans(1)):
+                maps = predict(tile_rows, tile_cols)
+                if (tile_rows, tile_cols) == (rows, cols):
+                    return maps
+                here = _common(rows, tile_rows), _common(cols, tile_cols)
+                there = _common(tile_rows, rows), _common(tile_cols, cols)
+                ramp = np.outer(
+                    _ramp(tile_rows, self.height, self.overlap_px)[there[0]],
+                    _ramp(tile_cols, self.width, self.overlap_px)[there[1]],
+                )
+                total = np.zeros((len(maps), *weights.shape), np.float32) if total is None else total
+                total[:, *here] += maps[:, *there] * ramp
+                weights[here] += ramp
+        assert total is not None, "an image has at least one tile"
+        total /= weights
+        return total
+
+
+def tile_grid(height: int, width: int, tile_px: int, overlap_px: int, zoom: float) -> TileGrid:
+    """The tiles of an image that is rescaled by `zoom`; `tile_px` and `overlap_px` are those after rescaling."""
+    return TileGrid(height, width, max(int(tile_px / zoom), 1), int(overlap_px / zoom))
+
+
+def _meets(one: slice, other: slice) -> bool:
+    return one.start < other.stop and other.start < one.stop
+
+
+def _common(frame: slice, other: slice) -> slice:
+    """The part of `frame` that lies in `other`, counted from the beginning of `frame`."""
+    return slice(max(frame.start, other.start) - frame.start, min(frame.stop, other.stop) - frame.start)
 
 
 def _starts(size: int, tile_px: int, overlap_px: int) -> list[int]:

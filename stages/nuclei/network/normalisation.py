@@ -23,15 +23,27 @@ def normalise_percentiles(rgb: NDArray[np.uint8], low: float, high: float) -> ND
         rgb: (H, W, 3) uint8.
         low, high: percentiles, 0 to 100.
     """
-    counts = np.bincount(rgb.reshape(-1), minlength=256)
-    cumulative = np.cumsum(counts) / rgb.size * 100
+    return percentile_table(np.bincount(rgb.reshape(-1), minlength=256), low, high)[rgb]
+
+
+def percentile_table(counts: NDArray[np.integer], low: float, high: float) -> NDArray[np.uint8]:
+    """What `normalise_percentiles` maps each of the values 0 to 255 to.
+
+    Args:
+        counts: (256,), how often an image holds each value, over all channels.
+        low, high: percentiles, 0 to 100.
+
+    Returns:
+        (256,) uint8.
+    """
+    cumulative = np.cumsum(counts) / counts.sum() * 100
     bottom = float(np.searchsorted(cumulative, low, side="right"))  # so that 0 is the smallest value
     top = float(min(np.searchsorted(cumulative, high), np.flatnonzero(counts)[-1]))  # 100 the largest
     dark_background = np.searchsorted(cumulative, 50) - bottom < (top - bottom) / 4
     if not dark_background:
         bottom = min(bottom, LIGHTEST_BLACK * top)
     table = (np.arange(256) - bottom) / max(top - bottom, 1) * 255
-    return np.clip(np.rint(table), 0, 255).astype(np.uint8)[rgb]
+    return np.clip(np.rint(table), 0, 255).astype(np.uint8)
 
 
 def to_tensor(rgb: NDArray[np.uint8]) -> Tensor:

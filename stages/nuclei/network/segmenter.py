@@ -18,7 +18,7 @@ from nuclei.base.errors import InputError
 from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
 from nuclei.base.shipped import MODEL
 from nuclei.images.io import read_rgb
-from nuclei.network.inference import predict_maps
+from nuclei.network.inference import TileGrid, predict_maps, predict_tile, tile_grid
 from nuclei.network.labelling import Thresholds, label, landscape
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.network.normalisation import normalise_percentiles
@@ -169,6 +169,14 @@ class Segmenter:
             zoom=zoom,
             precision=self.dtype,
         )
+
+    def grid(self, height: int, width: int, scale: Scale) -> TileGrid:
+        """The tiles in which an image of this size is predicted."""
+        return tile_grid(height, width, self.settings.tile_px, self.settings.tile_overlap_px, scale.zoom)
+
+    def predict_tile(self, rgb: NDArray[np.uint8], scale: Scale) -> NDArray[np.float32]:
+        """Predict (1 + C, H, W) for a tile (H, W, 3) of an image that was normalised as a whole."""
+        return predict_tile(self.net, rgb, flips=self.settings.flips, zoom=scale.zoom, precision=self.dtype)
 
     def label(self, maps: NDArray[np.float32], thresholds: Thresholds | None = None) -> NDArray[Any]:
         """Turn what `maps` returned into an (H, W) label map, uint16, or uint32 for more than 65,535 nuclei."""

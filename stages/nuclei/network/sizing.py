@@ -29,9 +29,14 @@ def diameter(labels: NDArray[Any]) -> float | None:
     Returns:
         In pixels, of the circle of the same area; None without a nucleus.
     """
-    areas = np.sort(np.unique(labels[labels > 0], return_counts=True)[1])
-    if not len(areas):
+    return diameter_of(np.unique(labels[labels > 0], return_counts=True)[1])
+
+
+def diameter_of(areas_px: NDArray[Any]) -> float | None:
+    """What `diameter` returns, from the areas of the nuclei, (n,) in pixels."""
+    if not len(areas_px):
         return None
+    areas = np.sort(areas_px)
     covered = np.cumsum(areas)
     middle = areas[np.searchsorted(covered, covered[-1] / 2)]
     return float(2 * np.sqrt(middle / np.pi))

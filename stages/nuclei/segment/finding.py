@@ -11,6 +11,7 @@ from nuclei.base.errors import InputError
 from nuclei.base.formats import EXTENSIONS as IMAGES
 from nuclei.base.formats import MICROSCOPES
 from nuclei.images.records import MAX_NAME_BYTES
+from nuclei.segment.slides import is_zarr
 from nuclei.segment.table import stem_of
 
 LABELS, OVERLAY = "_labels.tif", "_overlay.png"
@@ -76,7 +77,7 @@ def find_images(given: Iterable[Path], out: Path, *, recursive: bool = False) ->
     files: dict[Image, None] = {}  # an ordered set
     skipped: list[Path] = []  # folders
     for path in given:
-        if path.is_dir():
+        if path.is_dir() and not is_zarr(path):
             for folder, names, without in _walk(path, out, recursive):
                 files.update(
                     (Image(folder / name, (folder / name).relative_to(path).as_posix()), None) for name in names

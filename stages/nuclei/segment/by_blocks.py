@@ -1,0 +1,231 @@
+"""Segment one large image block by block, in memory that does not grow with it, and go on where a killed run stopped.
+
+Each block leaves a file with its nuclei in a hidden folder beside the results. When all are there, they are numbered in
+the order of the blocks and put together, so that the results do not depend on where a run was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import spatial
+
+from nuclei.base import files
+from nuclei.network.inference import TileGrid
+from nuclei.network.segmenter import Segmenter
+from nuclei.network.sizing import Scale, diameter_of
+from nuclei.segment import multiscale
+from nuclei.segment.blocks import BLOCK_PX, OVERLAP_PX, Block, neighbours, owned, plan
+from nuclei.segment.measurements import IMAGE, Column, measure
+from nuclei.segment.slides import Slide, opened
+from nuclei.segment.survey import as_rgb, eight_bit_table, is_blank, normalised_table, sample, survey
+
+LABELS = "_labels.ome.zarr"
+Tiles = dict[tuple[int, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every block of an image needs.
+
+    Attributes:
+        table: (256,) or (65536,) uint8, what each stored value becomes for the network.
+        channels: how many are measured: 1 where all are equal.
+    """
+
+    slide: Slide
+    segmenter: Segmenter
+    scale: Scale
+    grid: TileGrid
+    table: NDArray[np.uint8]
+    channels: int
+
+
+def segment_slide(
+    segmenter: Segmenter,
+    path: Path,
+    labels_path: Path,
+    add: Callable[[dict[str, Column]], None],
+    *,
+    diameter_px: float | None = None,
+    block_px: int = BLOCK_PX,
+    overlap_px: int = OVERLAP_PX,
+    force: bool = False,
+) -> tuple[dict[str, Column], list[str]]:
+    """Segment a large image and write its label map as OME-Zarr.
+
+    Args:
+        path: a TIFF or the folder of an OME-Zarr.
+        labels_path: the folder to write.
+        add: is given the measurements of the nuclei of one block after another.
+        diameter_px: of the nuclei; measured in a sample if None.
+        block_px, overlap_px: side of the blocks, and what each sees beyond it.
+        force: replace `labels_path`.
+
+    Returns:
+        The image's own measurements, and warnings.
+
+    Raises:
+        InputError: the image can not be read, or `labels_path` exists.
+    """
+    if labels_path.exists() and not force:
+        fix = "move it away, give another folder after -o, or add --force to replace it"
+        raise InputError("the label map of a large image is never replaced unasked", file=labels_path, fix=fix)
+    with opened(path) as slide:
+        seen = survey(slide)
+        eight_bit = eight_bit_table(slide, seen.counts)
+        settings = segmenter.settings
+        table = normalised_table(eight_bit, seen.counts, settings.normalise_low, settings.normalise_high)
+        scale = segmenter.scale(sample(slide, seen.windows, eight_bit), diameter_px)
+        grid = segmenter.grid(slide.height, slide.width, scale)
+        work = Work(slide, segmenter, scale, grid, table, 1 if seen.gray else slide.channels)
+        blocks = plan(grid, block_px, overlap_px)
+        key = {"image": seen.digest, "model": _digest(segmenter), "scale": scale.zoom, "blocks": [block_px, overlap_px]}
+        scratch = labels_path.with_name(f".{labels_path.name}.blocks")
+        _begin(scratch, key)
+        tiles: Tiles = {}
+        for block in blocks:
+            if not _result(scratch, block).exists():
+                _write(_result(scratch, block), _segment_block(work, block, tiles))
+        summary, warnings = _assemble(work, blocks, scratch, labels_path, add)
+    files.remove(scratch)
+    return summary, [text for text in (*warnings, scale.warning) if text]
+
+
+def _begin(scratch: Path, key: dict[str, Any]) -> None:
+    """Keep the blocks of an earlier run only if image, model and plan are the same."""
+    if (scratch / "key.json").exists() and files.read_json(scratch / "key.json", "delete the folder") == key:
+        return
+    files.remove(scratch)
+    files.write_json(scratch / "key.json", key)
+
+
+def _digest(segmenter: Segmenter) -> str:
+    digest = hashlib.sha256(repr(segmenter.settings).encode())
+    for name, values in segmenter.net.state_dict().items():
+        digest.update(name.encode())
+        digest.update(values.cpu().contiguous().numpy())
+    return digest.hexdigest()
+
+
+def _result(scratch: Path, block: Block) -> Path:
+    return scratch / f"{block.number:06}.npz"
+
+
+def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _segment_block(work: Work, block: Block, tiles: Tiles) -> dict[str, NDArray[Any]]:
+    """The labels of a block's nuclei, their measurements in pixels of the image, and counts of its background.
+
+    Tiles that reach into the next block are left in `tiles`, so that they are predicted once in a row of blocks.
+    """
+    maps = work.grid.blend(lambda rows, cols: _predicted(work, tiles, rows, cols), block.seen)
+    for place in [place for place in tiles if place[1] + work.grid.tile_px <= block.seen_cols.stop]:
+        del tiles[place]
+    labels = work.segmenter.label(maps)
+    del maps
+    mine = owned(block, labels, work.grid.height, work.grid.width)
+    values = work.slide.read(*block.seen)[..., : work.channels]
+    outside = values[block.inner][labels[block.inner] == 0]
+    size = 2 ** (8 * values.dtype.itemsize)
+    background = np.stack([np.bincount(outside[:, channel], minlength=size) for channel in range(work.channels)])
+    measured = measure(mine.labels, values)
+    row, col = block.seen_rows.start, block.seen_cols.start
+    for name, offset in (("row_px", row), ("col_px", col), ("top_px", row), ("left_px", col)):
+        measured[name] = measured[name] + offset
+    bottom, right = measured["top_px"] + measured["height_px"], measured["left_px"] + measured["width_px"]
+    measured["touches_border"] = (
+        (measured["top_px"] == 0) | (measured["left_px"] == 0)
+        | (bottom == work.grid.height) | (right == work.grid.width)
+    ).astype(np.int64)  # fmt: skip
+    return {"labels": mine.labels, "cut": np.array(mine.cut), "background": background, **_prefixed(measured)}
+
+
+def _predicted(work: Work, tiles: Tiles, rows: slice, cols: slice) -> NDArray[np.float32]:
+    place = rows.start, cols.start
+    if place not in tiles:
+        rgb = as_rgb(work.slide.read(rows, cols), work.table)
+        outputs = 1 if work.segmenter.net.instance_head is None else 2
+        blank = is_blank(rgb)
+        tiles[place] = (
+            np.zeros((outputs, *rgb.shape[:2]), np.float32) if blank else work.segmenter.predict_tile(rgb, work.scale)
+        )
+    return tiles[place]
+
+
+def _assemble(
+    work: Work, blocks: list[Block], scratch: Path, labels_path: Path, add: Callable[[dict[str, Column]], None]
+) -> tuple[dict[str, Column], list[str]]:
+    """Number the nuclei of all blocks, write them, and summarise the image."""
+    slide = work.slide
+    first, cut, areas = 0, 0, []
+    background = sum(_load(scratch, block, "background") for block in blocks)
+    medians = [_median(counts) for counts in background]
+    with files.replacing(labels_path) as temporary:
+        name = labels_path.name.removesuffix(LABELS)
+        levels = multiscale.create(temporary, slide.height, slide.width, slide.pixel_size_um, name)
+        for block in blocks:
+            with np.load(_result(scratch, block)) as stored:
+                labels, cut = stored["labels"], cut + int(stored["cut"])
+                measured = {key.removeprefix("nuclei_"): stored[key] for key in stored if key.startswith("nuclei_")}
+            count = len(measured["label"])
+            if not count:
+                continue
+            multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
+            measured["label"] = measured["label"] + first
+            measured["nearest_px"] = _nearest(blocks, block, scratch)
+            for channel, median in enumerate(medians, start=1):
+                measured[f"background_median_ch{channel}"] = np.full(count, median)
+            areas.append(measured["area_px"])
+            add(measured)
+            first += count
+        multiscale.fill_pyramid(levels)
+    area_px = np.concatenate(areas) if areas else np.zeros(0, np.int64)
+    typical = diameter_of(area_px)
+    entries = (
+        slide.height, slide.width, work.channels, first, area_px.sum() / (slide.height * slide.width),
+        np.nan if typical is None else typical, work.scale.zoom,
+    )  # fmt: skip
+    summary = {name: np.array([entry]) for name, entry in zip(IMAGE, entries, strict=True)}
+    return summary, [f"{cut} nuclei or clusters are larger than the overlap of the blocks" if cut else ""]
+
+
+def _prefixed(measured: dict[str, Column]) -> dict[str, Column]:
+    return {f"nuclei_{name}": column for name, column in measured.items()}
+
+
+def _load(scratch: Path, block: Block, name: str) -> NDArray[Any]:
+    with np.load(_result(scratch, block)) as stored:
+        array: NDArray[Any] = stored[name]
+        return array
+
+
+def _centroids(scratch: Path, block: Block) -> NDArray[np.float64]:
+    return np.stack([_load(scratch, block, "nuclei_row_px"), _load(scratch, block, "nuclei_col_px")], axis=1)
+
+
+def _nearest(blocks: list[Block], block: Block, scratch: Path) -> Column:
+    """The distance of each nucleus of a block to the nearest other one in it and in the blocks around it."""
+    around = np.concatenate([_centroids(scratch, other) for other in neighbours(blocks, block)])
+    own = _centroids(scratch, block)
+    if len(around) < 2:
+        return np.full(len(own), np.nan)
+    distances: Column = spatial.KDTree(around).query(own, k=[2])[0][:, 0]
+    return distances
+
+
+def _median(counts: NDArray[np.int64]) -> float:
+    """The median of values of which `counts` says how often each occurs; NaN without any."""
+    total = int(counts.sum())
+    if not total:
+        return float("nan")
+    return float(np.searchsorted(np.cumsum(counts), [(total - 1) // 2, total // 2], side="right").mean())

@@ -1,0 +1,128 @@
+"""What must be known of a whole large image before its first block: its intensities, and a sample of nuclei."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nuclei.images.intensity import PERCENTILES
+from nuclei.network.normalisation import percentile_table
+from nuclei.segment.slides import Slide
+
+READ_PX = 2048  # side of what is read at a time
+SAMPLE_PX, SAMPLES = 512, 16  # side and number of the windows from which the diameter is measured
+CONTRAST = 0.5  # of the 99th percentile over windows: those below it hold few nuclei
+BLANK_LEVELS = 8  # of 255; a tile whose brightness, averaged over 8 x 8 pixels, varies less shows no nucleus
+AVERAGED_PX = 8
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over a large image found.
+
+    Attributes:
+        counts: (256,) or (65536,), how often it holds each value, over all channels.
+        gray: whether all channels are equal, as of a gray image saved as RGB.
+        digest: SHA-256 of the pixels.
+        windows: rows and columns of up to `SAMPLES` windows with much contrast, spread over the image.
+    """
+
+    counts: NDArray[np.int64]
+    gray: bool
+    digest: str
+    windows: list[tuple[slice, slice]]
+
+
+def survey(slide: Slide) -> Survey:
+    """Read a slide once; memory does not grow with it."""
+    counts = np.zeros(2 ** (8 * slide.dtype.itemsize), np.int64)
+    gray, digest = True, hashlib.sha256(f"{slide.height} {slide.width}".encode())
+    windows, contrasts = [], []
+    for rows, cols in _windows(slide.height, slide.width, READ_PX):
+        values = slide.read(rows, cols)
+        counts += np.bincount(values.reshape(-1), minlength=len(counts))
+        gray = gray and bool((values == values[..., :1]).all())
+        digest.update(values)
+        for inner_rows, inner_cols in _windows(*values.shape[:2], SAMPLE_PX):
+            contrasts.append(float(values[inner_rows, inner_cols].std()))
+            windows.append((_moved(inner_rows, rows.start), _moved(inner_cols, cols.start)))
+    return Survey(counts, gray, digest.hexdigest(), _chosen(windows, np.array(contrasts)))
+
+
+def eight_bit_table(slide: Slide, counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """What each stored value becomes in 8 bits, as `read_image` does for small images: (256,) or (65536,) uint8.
+
+    The percentiles of a 16-bit image are those of all its values.
+    """
+    values = np.arange(len(counts))
+    table: NDArray[np.uint8] = values.astype(np.uint8)
+    if slide.dtype != np.uint8:
+        low, high = (_percentile(counts, percentile) for percentile in PERCENTILES)
+        if not high > low:
+            low, high = (float(value) for value in np.flatnonzero(counts)[[0, -1]])
+        scale = 255 / (high - low) if high > low else 0.0
+        table = np.rint(np.clip((values - low) * scale, 0, 255)).astype(np.uint8)
+    return 255 - table if slide.white_is_zero else table
+
+
+def normalised_table(
+    eight_bit: NDArray[np.uint8], counts: NDArray[np.int64], low: float, high: float
+) -> NDArray[np.uint8]:
+    """What each stored value becomes for the network: see `percentile_table`, whose `low` and `high` these are."""
+    of_eight = np.zeros(256, np.int64)
+    np.add.at(of_eight, eight_bit, counts)
+    return percentile_table(of_eight, low, high)[eight_bit]
+
+
+def as_rgb(values: NDArray[Any], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Stored values (h, w, 1) or (h, w, 3) as (h, w, 3) uint8."""
+    mapped = table[values]
+    return np.repeat(mapped, 3, axis=2) if mapped.shape[2] == 1 else mapped
+
+
+def is_blank(rgb: NDArray[np.uint8]) -> bool:
+    """Whether a normalised tile shows nothing but noise."""
+    height, width = (max(side // AVERAGED_PX, 1) for side in rgb.shape[:2])
+    averaged = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA).reshape(-1, 3)
+    return bool((np.ptp(averaged, axis=0) < BLANK_LEVELS).all())
+
+
+def sample(slide: Slide, windows: list[tuple[slice, slice]], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The windows of a survey side by side, as one RGB image (H, W, 3) from which the diameter can be measured."""
+    side = int(np.ceil(np.sqrt(len(windows))))
+    sheet = np.zeros((side * SAMPLE_PX, side * SAMPLE_PX, 3), np.uint8)
+    for number, (rows, cols) in enumerate(windows):
+        row, col = (place * SAMPLE_PX for place in divmod(number, side))
+        rgb = as_rgb(slide.read(rows, cols), table)
+        sheet[row : row + rgb.shape[0], col : col + rgb.shape[1]] = rgb
+    return sheet
+
+
+def _windows(height: int, width: int, side_px: int) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, height, side_px):
+        for col in range(0, width, side_px):
+            yield slice(row, min(row + side_px, height)), slice(col, min(col + side_px, width))
+
+
+def _moved(span: slice, by: int) -> slice:
+    return slice(span.start + by, span.stop + by)
+
+
+def _chosen(windows: list[tuple[slice, slice]], contrasts: NDArray[np.float64]) -> list[tuple[slice, slice]]:
+    good = np.flatnonzero(contrasts >= CONTRAST * np.percentile(contrasts, 99))
+    spread = np.unique(np.linspace(0, len(good) - 1, SAMPLES).round().astype(int))
+    return [windows[number] for number in good[spread]]
+
+
+def _percentile(counts: NDArray[np.int64], percentile: float) -> float:
+    """Interpolated linearly between the two nearest values, as NumPy's."""
+    cumulative = np.cumsum(counts)
+    place = percentile / 100 * (int(cumulative[-1]) - 1)
+    lower, upper = np.searchsorted(cumulative, [np.floor(place), np.ceil(place)], side="right")
+    return float(lower + (upper - lower) * (place - np.floor(place)))

@@ -1,0 +1,211 @@
+"""One large image, segmented block by block."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+import yaozarrs
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from made_up import SETTINGS
+from nuclei.base.errors import InputError
+from nuclei.network.inference import TileGrid
+from nuclei.network.model import MEAN, STD
+from nuclei.network.segmenter import Segmenter
+from nuclei.segment.blocks import owned, plan
+from nuclei.segment.by_blocks import segment_slide
+from nuclei.segment.measurements import channels_of, measure
+from nuclei.segment.slides import is_large, opened
+
+SIDE_PX, OVERLAP_PX = 608, 64
+
+
+class Brightness(nn.Module):
+    """A network without a second head: the foreground is the mean brightness around a pixel."""
+
+    instance_head = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+        self.tiles, self.fails_at = 0, -1
+
+    def predict(self, image: Tensor) -> Tensor:
+        if self.tiles == self.fails_at:
+            raise KeyboardInterrupt
+        self.tiles += 1
+        gray = (image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]).mean(1, keepdim=True)
+        return F.avg_pool2d(gray, 5, stride=1, padding=2) + self.nothing
+
+
+@pytest.fixture
+def segmenter() -> Segmenter:
+    settings = replace(
+        SETTINGS, instance_target="none", tile_px=128, tile_overlap_px=32, precision="32-true", min_area_px=5
+    )
+    return Segmenter(Brightness(), settings)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    """Bright discs, many of them touching, on a noisy dark background, with an empty corner."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(20, 2, (SIDE_PX, SIDE_PX))
+    row, col = np.mgrid[:SIDE_PX, :SIDE_PX]
+    for y, x, radius in zip(*rng.uniform(0, SIDE_PX, (2, 300)), rng.uniform(4, 11, 300), strict=True):
+        if y + x > 300:
+            image[(row - y) ** 2 + (col - x) ** 2 < radius**2] = rng.uniform(140, 220)
+    return image.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tiff(pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("slide") / "slide.tif"
+    tifffile.imwrite(path, pixels, tile=(128, 128), bigtiff=True, compression="zlib")
+    return path
+
+
+def run(segmenter: Segmenter, path: Path, out: Path, block_px: int) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
+    tables: list[dict[str, np.ndarray]] = []
+    summary, warnings = segment_slide(
+        segmenter, path, out / "x_labels.ome.zarr", tables.append, block_px=block_px, overlap_px=OVERLAP_PX
+    )
+    table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
+    return zarr.open_group(out / "x_labels.ome.zarr", mode="r")["0"][:], table, (summary, warnings)  # type: ignore[index,return-value]
+
+
+@pytest.mark.parametrize("block_px", [96, 200, 450])
+def test_labels_and_table_in_blocks_are_those_of_the_whole_image_up_to_numbering(
+    segmenter: Segmenter, pixels: np.ndarray, tiff: Path, tmp_path: Path, block_px: int
+) -> None:
+    whole = segmenter.segment(np.repeat(pixels[..., None], 3, axis=2))
+
+    labels, table, (summary, _) = run(segmenter, tiff, tmp_path, block_px)
+
+    assert whole.max() > 50
+    pairs = np.unique(np.stack([whole.ravel(), labels.ravel()]), axis=1)
+    assert pairs.shape[1] == whole.max() + 1  # every label has one partner, and the background the background
+    assert len(np.unique(pairs[1])) == pairs.shape[1]
+    assert pairs[1][0] == 0
+    expected = measure(whole, channels_of(pixels))
+    order = np.argsort(pairs[1][1:])  # the nuclei of the whole image in the order of the blocks
+    for name, column in table.items():
+        if name != "label":
+            np.testing.assert_allclose(column, expected[name][order], rtol=1e-6, atol=1e-6, err_msg=name)
+    assert summary["nuclei"] == whole.max()
+    assert summary["foreground"] == pytest.approx((whole > 0).mean())
+
+
+def test_a_run_that_was_interrupted_goes_on_and_ends_with_the_same_bytes(
+    segmenter: Segmenter, tiff: Path, tmp_path: Path
+) -> None:
+    net: Any = segmenter.net
+    run(segmenter, tiff, tmp_path / "whole", 96)
+    all_tiles, net.tiles, net.fails_at = net.tiles, 0, 20
+    with pytest.raises(KeyboardInterrupt):
+        run(segmenter, tiff, tmp_path / "again", 96)
+    net.tiles, net.fails_at = 0, -1
+
+    run(segmenter, tiff, tmp_path / "again", 96)
+
+    assert 0 < net.tiles < all_tiles
+    assert contents(tmp_path / "again") == contents(tmp_path / "whole")
+
+
+def test_blocks_of_another_model_are_not_kept(segmenter: Segmenter, tiff: Path, tmp_path: Path) -> None:
+    net: Any = segmenter.net
+    net.fails_at = 20
+    with pytest.raises(KeyboardInterrupt):
+        run(segmenter, tiff, tmp_path, 96)
+    net.fails_at, net.nothing.data[:] = -1, 0.01
+    run(segmenter, tiff, tmp_path, 96)
+    kept = contents(tmp_path)
+    shutil.rmtree(tmp_path)
+
+    run(segmenter, tiff, tmp_path, 96)
+
+    assert kept == contents(tmp_path)
+
+
+def test_a_label_map_is_replaced_only_if_asked(segmenter: Segmenter, tiff: Path, tmp_path: Path) -> None:
+    (tmp_path / "x_labels.ome.zarr").mkdir()
+    with pytest.raises(InputError, match="never replaced unasked"):
+        run(segmenter, tiff, tmp_path, 450)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_label_map_is_valid_ome_zarr_with_a_pyramid(segmenter: Segmenter, tmp_path: Path) -> None:
+    image = np.zeros((1200, 1100), np.uint8)
+    image[1005:1045, 1000:1050] = 200
+    tifffile.imwrite(tmp_path / "wide.tif", image, tile=(256, 256))
+
+    labels, table, _ = run(segmenter, tmp_path / "wide.tif", tmp_path, 4096)
+
+    group = yaozarrs.validate_zarr_store(tmp_path / "x_labels.ome.zarr")
+    assert len(table["label"]) == 1
+    assert group is not None
+    np.testing.assert_array_equal(zarr.open_group(tmp_path / "x_labels.ome.zarr", mode="r")["1"][:], labels[::2, ::2])  # type: ignore[index]
+    assert segmenter.net.tiles < 12  # type: ignore[attr-defined,operator]  # of 144: the others are blank
+
+
+def test_ome_tiff_and_ome_zarr_are_read_at_full_resolution_with_their_pixel_size(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 60000, (3, 200, 150), np.uint16)
+    group = zarr.open_group(tmp_path / "s.ome.zarr", mode="w", zarr_format=2)
+    group.create_array("full", data=pixels, chunks=(1, 64, 64))
+    axes = [{"name": "c", "type": "channel"}, *({"name": n, "type": "space", "unit": "micrometer"} for n in "yx")]
+    scale = [{"type": "scale", "scale": [1, 0.25, 0.25]}]
+    datasets = [{"path": "full", "coordinateTransformations": scale}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    with tifffile.TiffWriter(tmp_path / "s.ome.tif", ome=True) as writer:
+        colour = np.moveaxis(pixels, 0, 2)
+        metadata = {"axes": "YXS", "PhysicalSizeX": 250.0, "PhysicalSizeXUnit": "nm"}
+        writer.write(colour, subifds=1, tile=(64, 64), photometric="rgb", metadata=metadata)
+        writer.write(colour[::2, ::2], subfiletype=1, tile=(64, 64), photometric="rgb")
+
+    for name in ("s.ome.zarr", "s.ome.tif"):
+        with opened(tmp_path / name) as slide:
+            assert (slide.height, slide.width, slide.channels, slide.pixel_size_um) == (200, 150, 3, 0.25)
+            part = slide.read(slice(60, 190), slice(30, 140))
+        np.testing.assert_array_equal(part, np.moveaxis(pixels, 0, 2)[60:190, 30:140])
+        assert is_large(tmp_path / name, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("values", "metadata"),
+    [(np.zeros((4, 32, 32), np.uint8), {"axes": "CYX"}), (np.zeros((32, 32), np.float32), {"axes": "YX"})],
+)
+def test_other_channels_and_types_are_refused(tmp_path: Path, values: np.ndarray, metadata: dict[str, str]) -> None:
+    tifffile.imwrite(tmp_path / "odd.ome.tif", values, photometric="minisblack", metadata=metadata)
+    with pytest.raises(InputError, match="not read by blocks"), opened(tmp_path / "odd.ome.tif"):
+        pass
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(60, 400), st.integers(60, 400), st.integers(16, 120), st.integers(1, 200), st.integers(8, 40))
+def test_every_nucleus_belongs_to_exactly_one_block(
+    height: int, width: int, tile_px: int, block_px: int, overlap_px: int
+) -> None:
+    row, col = np.mgrid[:height, :width]
+    labels = np.where((row % 10 < 7) & (col % 10 < 7), row // 10 * 100 + col // 10 + 1, 0)
+    found = []
+    for block in plan(TileGrid(height, width, tile_px, tile_px // 4), block_px, overlap_px):
+        part = labels[block.seen]
+        _, dense = np.unique(np.append(part.ravel(), 0), return_inverse=True)
+        mine = owned(block, dense[:-1].reshape(part.shape), height, width)
+        assert mine.cut == 0
+        found += np.unique(part[mine.labels > 0]).tolist()
+    assert sorted(found) == np.unique(labels[labels > 0]).tolist()
