@@ -35,11 +35,21 @@ def main() -> None:
         raise InputError("there is no image to evaluate", file=SPLIT, got=f"none in {params.evaluate.parts}", fix=fix)
     keep_freed_memory()
     segmenter = Segmenter.load(MODEL, device=params.evaluate.device)
+<<<<<<< HEAD
+=======
+    records = [record for part in params.evaluate.parts for record in read_part(PREPARED, SPLIT, part)]
+    clamped = 0
+>>>>>>> h-c
     with files.replacing(PREDICTIONS) as folder:
         for record in track(records, what="predict", total=len(records)):
-            maps = segmenter.maps(read_rgb(image_path(PREPARED, record.id)))
+            rgb = read_rgb(image_path(PREPARED, record.id))
+            scale = segmenter.scale(rgb)
+            clamped += scale.warning is not None
+            maps = segmenter.predict(rgb, scale)
             write_scores(score_path(folder, record.id), np.rint(maps[0] * 65535).astype(np.uint16))
             write_labels(label_path(folder, record.id), segmenter.label(maps))
+    if clamped:
+        print(f"{clamped} of {len(records)} images have nuclei too large or too small for the limits of the zoom")
     scores = score_parts(prepared=PREPARED, predictions=PREDICTIONS, split=SPLIT, parts=params.evaluate.parts)
     write_reports(REPORTS, scores, seed=params.seed, resamples=params.evaluate.bootstrap_resamples)
 

@@ -32,12 +32,15 @@ def main() -> None:
     segmenter = Segmenter.load(MODEL, device=params.predict.device)
     ids = read_ids(UNLABELLED)
     rows: list[dict[str, str]] = []
+    clamped = 0
     pictures: list[Rgb] = []
     with files.replacing(SUBMISSION) as folder:
         (folder / "overlays").mkdir(parents=True)
         for id in track(ids, what="predict", total=len(ids)):
             rgb = read_rgb(image_path(UNLABELLED, id))
-            labels = segmenter.segment(rgb)
+            scale = segmenter.scale(rgb)
+            clamped += scale.warning is not None
+            labels = segmenter.label(segmenter.predict(rgb, scale))
             write_labels(label_path(folder, id), labels)
             write_rgb(folder / "overlays" / f"{id}.png", overlay(rgb, labels))
             # an image without nuclei has a row too, with nothing in it
@@ -49,6 +52,8 @@ def main() -> None:
             write_rgb(folder / "montage.png", montage(pictures, MONTAGE_COLUMNS))
         files.write_rows(folder / "submission.csv", COLUMNS, rows)
     print(f"{len(ids)} unlabelled images, {sum(bool(row['EncodedPixels']) for row in rows)} nuclei")
+    if clamped:
+        print(f"{clamped} of {len(ids)} images have nuclei too large or too small for the limits of the zoom")
 
 
 if __name__ == "__main__":

@@ -231,11 +231,11 @@ def test_pixels_without_a_finite_value_are_reported_and_not_measured(
 def test_a_diameter_outside_the_range_of_the_model_is_a_warning_for_each_image(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(monkeypatch, "mine", "-o", "out", "--diameter", "100")
+    run(monkeypatch, "mine", "-o", "out", "--diameter", "400")
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
     assert [line.split(": ")[1] for line in said] == ["image 0.png", "image 1.png"]
-    assert "nuclei of 100 px are outside what the model was trained for" in said[0]
-    assert {row["zoom"] for row in table(here / "out", "images.csv")} == {"0.6"}
+    assert "nuclei of 400 px are outside what the model was trained for" in said[0]
+    assert {row["zoom"] for row in table(here / "out", "images.csv")} == {"0.1"}
 
 
 def test_an_image_that_is_shown_turned_is_measured_as_its_label_map_lies(

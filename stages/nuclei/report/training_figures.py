@@ -75,18 +75,18 @@ def threshold_search(reports: Reports) -> Drawing:
     for row, foreground in enumerate(grid.index):
         for col, ratio in enumerate(grid.columns):
             value = grid.iloc[row, col]
-            chosen = foreground == best["foreground"] and ratio == best["saddle_ratio"]
+            highest = foreground == best["foreground"] and ratio == best["saddle_ratio"]
             dark = high > low and (value - low) / (high - low) > 0.55
             ink = mpl.rcParams["axes.facecolor"] if dark else mpl.rcParams["text.color"]
             axes.text(col, row, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=9,
-                      weight="bold" if chosen else "normal")  # fmt: skip
-            if chosen:
+                      weight="bold" if highest else "normal")  # fmt: skip
+            if highest:
                 axes.add_patch(Rectangle((col - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="C1", lw=3))
     axes.set_xticks(range(len(grid.columns)), [f"{ratio:g}" for ratio in grid.columns])
     axes.set_yticks(range(len(grid.index)), [f"{foreground:g}" for foreground in grid.index])
     areas = ", ".join(f"{area:g}" for area in sorted(tried["min_area_px"].unique()))
     axes.set(xlabel="saddle ratio", ylabel="foreground threshold")
-    axes.set_title(f"chosen: minimum area {best['min_area_px']:g} px (tried: {areas})")
+    axes.set_title(f"highest: minimum area {best['min_area_px']:g} px (tried: {areas})")
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
