@@ -35,11 +35,7 @@ def main() -> None:
         raise InputError("there is no image to evaluate", file=SPLIT, got=f"none in {params.evaluate.parts}", fix=fix)
     keep_freed_memory()
     segmenter = Segmenter.load(MODEL, device=params.evaluate.device)
-<<<<<<< HEAD
-=======
-    records = [record for part in params.evaluate.parts for record in read_part(PREPARED, SPLIT, part)]
     clamped = 0
->>>>>>> h-c
     with files.replacing(PREDICTIONS) as folder:
         for record in track(records, what="predict", total=len(records)):
             rgb = read_rgb(image_path(PREPARED, record.id))
