@@ -13,26 +13,20 @@ the others are done. docs/segment.md describes it all.
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
 from nuclei.base.shipped import MODEL
-from nuclei.images.stacks import Reading
-from nuclei.pictures.overlays import overlay
-from nuclei.segment.blocks import BLOCK_PX
-from nuclei.segment.finding import Image, find_images, read_list
-from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
-from nuclei.segment.measurements import Column, channels_of, measure, summarise
-from nuclei.segment.opening import add_reading_options, planes, reading_of
+from nuclei.segment.batch import Batch, Options, results
+from nuclei.segment.finding import Found, find_images, read_list
+from nuclei.segment.manifest import Manifest, check_unchanged, hash_of, opened
+from nuclei.segment.marks import check_replaceable
+from nuclei.segment.opening import add_reading_options, reading_of
+from nuclei.segment.rois import ROIS
 from nuclei.segment.slides import is_large
-from nuclei.segment.table import IMAGES, NUCLEI, can_be_kept, merging
-
-if TYPE_CHECKING:
-    from nuclei.network.segmenter import Segmenter
+from nuclei.segment.table import IMAGES, NUCLEI, write_tables
 
 LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
 
@@ -48,58 +42,51 @@ def main() -> None:
     if arguments.blocks is not None and arguments.blocks < 1:
         raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected="at least 1 pixel")
     if not arguments.force:
-        check_replaceable(path for image in found.images for path in image.results(out))
-    nuclei_csv, images_csv = out / "nuclei.csv", out / "images.csv"
-    keep_nuclei = can_be_kept(nuclei_csv, NUCLEI, force=arguments.force)
-    keep_images = can_be_kept(images_csv, IMAGES, force=arguments.force)
+        check_replaceable(path for image in found.images for path in results(image, out, arguments.rois))
+        check_unchanged([out / NUCLEI, out / IMAGES], out)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
-    from nuclei.segment.by_blocks import LABELS, segment_slide
+    from nuclei.network.segmenter import model_files
+    from nuclei.segment.large import segment_large
 
     keep_freed_memory()
     segmenter = engine.open_model(arguments.model, arguments.device)
     if arguments.diameter is not None and segmenter.settings.diameter_px is None:
         fix = "leave --diameter out, or train with train.diameter_px"
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
-    reading = reading_of(arguments)
-    nuclei = 0
-    warnings: list[str] = []
-    failed: list[str] = []
-    with (
-        merging(nuclei_csv, NUCLEI, keep=keep_nuclei) as add_nuclei,
-        merging(images_csv, IMAGES, keep=keep_images) as add_image,
-    ):
-        for image in track(found.images, what="segment", total=len(found.images)):
-            try:
-                if is_large(image.path, 0 if arguments.blocks else LARGE_PX):
-                    add = partial(add_nuclei, image.name)
-                    summary, doubts = segment_slide(
-                        segmenter,
-                        image.path,
-                        out / f"{image.stem}{LABELS}",
-                        add,
-                        diameter_px=arguments.diameter,
-                        block_px=arguments.blocks or BLOCK_PX,
-                        force=arguments.force,
-                    )
-                    add_image(image.name, summary)
-                    nuclei += int(summary["nuclei"][0])
-                    warnings += [f"{image.name}: {text}" for text in doubts]
-                    continue
-                measured, summary, doubts = segment_file(segmenter, image, out, arguments.diameter, reading)
-            except InputError as error:
-                failed.append(str(error))
-                continue
-            add_nuclei(image.name, measured)
-            add_image(image.name, summary)
-            nuclei += len(measured["label"])
-            warnings += doubts
-    done = len(found.images) - len(failed)
-    print(f"{done} image{'' if done == 1 else 's'}, {nuclei} nuclei: {out}")
-    for line in [*(f"warning: {text}" for text in warnings), *(f"not segmented: {note}" for note in found.notes)]:
+    options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois))
+    failed: dict[str, InputError] = {}  # by the stem of the image
+    with opened(out) as manifest:
+        model = hash_of(*model_files(arguments.model))
+        batch = Batch(segmenter, model, out, manifest, options, force=arguments.force)
+        try:
+            for image in track(found.images, what="segment", total=len(found.images)):
+                try:
+                    if is_large(image.path, 0 if arguments.blocks else LARGE_PX):
+                        segment_large(batch, image, arguments.blocks)
+                    else:
+                        batch.segment(image)
+                except InputError as error:
+                    failed[image.stem] = error
+        finally:  # after Ctrl-C too
+            write_tables(manifest, out)
+        report(manifest, found, failed, f"{out}, with the model {arguments.model}")
+
+
+def report(manifest: Manifest, found: Found, failed: dict[str, InputError], where: str) -> None:
+    """Say what was done and what was not; raise InputError if an image was not segmented."""
+    nuclei, warnings = 0, []
+    done = [image for image in found.images if image.stem not in failed]
+    for image in done:
+        for segmented in manifest.images(image.stem):
+            nuclei += int(segmented.summary["nuclei"] or 0)
+            warnings += [f"warning: {segmented.name}: {note}" for note in segmented.notes]
+    print(f"{len(done)} image{'' if len(done) == 1 else 's'}, {nuclei} nuclei: {where}")
+    for line in [*warnings, *(f"not segmented: {note}" for note in found.notes)]:
         print(line)
     if failed:
-        raise InputError("\n".join([f"{len(failed)} of {len(found.images)} images were not segmented", *failed]))
+        problem = f"{len(failed)} of {len(found.images)} images were not segmented"
+        raise InputError("\n".join([problem, *map(str, failed.values())]))
 
 
 def parse() -> argparse.Namespace:
@@ -116,6 +103,8 @@ def parse() -> argparse.Namespace:
         "--diameter", type=float, metavar="PX", help="usual diameter of the nuclei in pixels (measured in each image)"
     )
     add_reading_options(parser)
+    rois = "also write the outlines of the nuclei, for ImageJ and Fiji (NAME_rois.zip) or for QuPath (NAME.geojson)"
+    parser.add_argument("--rois", action="append", default=[], choices=[*ROIS], help=rois)
     parser.add_argument(
         "--blocks",
         type=int,
@@ -137,24 +126,6 @@ def check_out(out: Path) -> None:
                 fix = "give a folder, or a name that is free, after -o"
                 raise InputError("the results can not be written there", file=place, got="a file", fix=fix)
             return
-
-
-def segment_file(
-    segmenter: Segmenter, image: Image, out: Path, diameter_px: float | None, reading: Reading
-) -> tuple[dict[str, Column], dict[str, Column], list[str]]:
-    """Write the label map and the overlay of an image; return the measurements of its nuclei, its own, and warnings.
-
-    `diameter_px` is that of the nuclei; it is measured if None.
-    """
-    (plane,) = planes(image.path, reading)
-    scale = segmenter.scale(plane.rgb, diameter_px)
-    labels = segmenter.label(segmenter.predict(plane.rgb, scale))
-    label_path, overlay_path = image.results(out)
-    write_marked_labels(label_path, labels)
-    write_marked_rgb(overlay_path, overlay(plane.rgb, labels))
-    values = channels_of(plane.stored)
-    warnings = [f"{image.name}: {text}" for text in (*plane.notes, scale.warning) if text]
-    return measure(labels, values), summarise(labels, values.shape[2], scale.zoom), warnings
 
 
 if __name__ == "__main__":

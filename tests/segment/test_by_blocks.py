@@ -98,7 +98,7 @@ def test_labels_and_table_in_blocks_are_those_of_the_whole_image_up_to_numbering
     assert pairs.shape[1] == whole.max() + 1  # every label has one partner, and the background the background
     assert len(np.unique(pairs[1])) == pairs.shape[1]
     assert pairs[1][0] == 0
-    expected = measure(whole, channels_of(pixels))
+    expected = measure(whole, *channels_of(pixels))
     order = np.argsort(pairs[1][1:])  # the nuclei of the whole image in the order of the blocks
     for name, column in table.items():
         if name != "label":

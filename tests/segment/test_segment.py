@@ -16,7 +16,7 @@ from skimage.measure import label
 import segment
 from committed import run_here
 from conftest import draw_discs
-from nuclei.base import errors
+from nuclei.base import errors, shipped
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
 from nuclei.network.segmenter import Segmenter
@@ -68,7 +68,7 @@ def test_each_image_gets_a_label_map_an_overlay_and_rows_of_the_table(
         assert read_rgb(here / "out" / f"{path.stem}_overlay.png").shape == (60, 75, 3)
         areas = [int(row["area_px"]) for row in rows if row["image"] == path.name]
         assert areas == np.bincount(labels.ravel())[1:].tolist()
-    assert capsys.readouterr().out == f"2 images, {len(rows)} nuclei: out\n"
+    assert capsys.readouterr().out == f"2 images, {len(rows)} nuclei: out, with the model {shipped.MODEL}\n"
 
 
 def test_a_second_run_into_the_folder_of_the_images_replaces_its_own_results_alone(
@@ -94,7 +94,7 @@ def test_the_table_of_images_has_those_without_nuclei_too_and_is_merged_like_the
     empty, full = table(here / "out", "images.csv")
     assert empty == {
         "image": "empty.png", "height_px": "40", "width_px": "33", "channels": "1", "nuclei": "0", "foreground": "0",
-        "diameter_px": "", "zoom": "1",
+        "diameter_px": "", "zoom": "1", "pixel_size_um": "",
     }  # fmt: skip
     labels = read_labels(here / "out/image 0_labels.tif")
     assert (full["nuclei"], full["channels"]) == (str(labels.max()), "1")

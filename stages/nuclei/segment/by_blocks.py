@@ -47,6 +47,11 @@ class Work:
     table: NDArray[np.uint8]
     channels: int
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns of the channels are called."""
+        return tuple(f"ch{number}" for number in range(1, self.channels + 1))
+
 
 def segment_slide(
     segmenter: Segmenter,
@@ -58,7 +63,7 @@ def segment_slide(
     block_px: int = BLOCK_PX,
     overlap_px: int = OVERLAP_PX,
     force: bool = False,
-) -> tuple[dict[str, Column], list[str]]:
+) -> tuple[dict[str, int | float | None], list[str]]:
     """Segment a large image and write its label map as OME-Zarr.
 
     Args:
@@ -139,7 +144,7 @@ def _segment_block(work: Work, block: Block, tiles: Tiles) -> dict[str, NDArray[
     outside = values[block.inner][labels[block.inner] == 0]
     size = 2 ** (8 * values.dtype.itemsize)
     background = np.stack([np.bincount(outside[:, channel], minlength=size) for channel in range(work.channels)])
-    measured = measure(mine.labels, values)
+    measured = measure(mine.labels, values, work.names, work.slide.pixel_size_um)
     row, col = block.seen_rows.start, block.seen_cols.start
     for name, offset in (("row_px", row), ("col_px", col), ("top_px", row), ("left_px", col)):
         measured[name] = measured[name] + offset
@@ -165,7 +170,7 @@ def _predicted(work: Work, tiles: Tiles, rows: slice, cols: slice) -> NDArray[np
 
 def _assemble(
     work: Work, blocks: list[Block], scratch: Path, labels_path: Path, add: Callable[[dict[str, Column]], None]
-) -> tuple[dict[str, Column], list[str]]:
+) -> tuple[dict[str, int | float | None], list[str]]:
     """Number the nuclei of all blocks, write them, and summarise the image."""
     slide = work.slide
     first, cut, areas = 0, 0, []
@@ -184,19 +189,21 @@ def _assemble(
             multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
             measured["label"] = measured["label"] + first
             measured["nearest_px"] = _nearest(blocks, block, scratch)
-            for channel, median in enumerate(medians, start=1):
-                measured[f"background_median_ch{channel}"] = np.full(count, median)
+            if slide.pixel_size_um is not None:
+                measured["nearest_um"] = measured["nearest_px"] * slide.pixel_size_um
+            for channel, median in zip(work.names, medians, strict=True):
+                measured[f"background_median_{channel}"] = np.full(count, median)
             areas.append(measured["area_px"])
             add(measured)
             first += count
         multiscale.fill_pyramid(levels)
     area_px = np.concatenate(areas) if areas else np.zeros(0, np.int64)
-    typical = diameter_of(area_px)
+    foreground = float(area_px.sum() / (slide.height * slide.width))
     entries = (
-        slide.height, slide.width, work.channels, first, area_px.sum() / (slide.height * slide.width),
-        np.nan if typical is None else typical, work.scale.zoom,
+        slide.height, slide.width, work.channels, first, foreground, diameter_of(area_px), work.scale.zoom,
+        slide.pixel_size_um,
     )  # fmt: skip
-    summary = {name: np.array([entry]) for name, entry in zip(IMAGE, entries, strict=True)}
+    summary: dict[str, int | float | None] = dict(zip(IMAGE, entries, strict=True))
     return summary, [f"{cut} nuclei or clusters are larger than the overlap of the blocks" if cut else ""]
 
 

@@ -1,12 +1,14 @@
 """Telling results that this program wrote, and nobody has changed since, from files of the user's own.
 
-A label map or overlay carries a mark, the SHA-256 of its pixels, in its Software tag (TIFF) or text chunk (PNG). Other
-programs drop the mark or change the pixels when they save the file, so a corrected label map is never taken for ours.
+A label map or overlay carries a mark, the SHA-256 of its pixels, in its Software tag (TIFF) or text chunk (PNG), and a
+file of outlines that of its content, in its comment (ZIP) or a member (GeoJSON). Other programs drop the mark or change
+the content when they save the file, so a corrected label map is never taken for ours.
 """
 
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from nuclei.images.io import write_labels
 
 KEY = "Software"  # of the text chunk; the TIFF tag is called the same
 PREFIX = "nuclei segment.py, pixels sha256 "
+GEOJSON_START, GEOJSON_END = '{"type": "FeatureCollection", "features": [', '\n], "software": "{mark}"}}\n'
 SHOWN = 10  # files that an error lists
 FIX = "give another folder after -o, move them away, or add --force to replace them"
 
@@ -56,11 +59,23 @@ def is_ours(path: Path) -> bool:
             with tifffile.TiffFile(path) as file:
                 mark = file.pages.first.software
                 return mark.startswith(PREFIX) and mark == _mark(file.asarray())
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return archive.comment.decode() == mark_of_zip(archive)
+        if path.suffix == ".geojson":
+            features, _, end = path.read_text(encoding="utf-8").removeprefix(GEOJSON_START).rpartition("\n]")
+            return "\n]" + end == GEOJSON_END.format(mark=PREFIX + hashlib.sha256(features.encode()).hexdigest())
         with PngImagePlugin.PngImageFile(path) as image:  # Image.open has a size limit for the whole process
             mark = image.info.get(KEY, "")
             return mark.startswith(PREFIX) and mark == _mark(np.asarray(image))
     except Exception:  # decoders raise almost any exception on files that are not what they seem
         return False
+
+
+def mark_of_zip(file: zipfile.ZipFile) -> str:
+    """The mark of a ZIP file, its comment: a hash of the names and checksums of its members."""
+    content = repr([(member.filename, member.CRC, member.file_size) for member in file.infolist()])
+    return PREFIX + hashlib.sha256(content.encode()).hexdigest()
 
 
 def _mark(pixels: NDArray[Any]) -> str:

@@ -6,6 +6,7 @@ corner where the pixels (0, 0), (0, 1), (1, 0) and (1, 1) meet is the point (1, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import uuid
@@ -21,8 +22,11 @@ from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
 from nuclei.base.files import replacing
+from nuclei.segment.manifest import Value
+from nuclei.segment.marks import GEOJSON_END, GEOJSON_START, PREFIX, mark_of_zip
 
 MOVE, LINE, CLOSE = 0, 1, 4  # the operations of ImageJ's composite regions, those of java.awt.geom.PathIterator
+ROIS = {"imagej": "_rois.zip", "geojson": ".geojson"}  # how the files of each kind end
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)  # of the members of the ZIP file, so that the same label map gives the same bytes
 
 
@@ -43,20 +47,32 @@ def outlines(labels: NDArray[np.integer]) -> Iterator[tuple[int, BaseGeometry]]:
         yield number, shapely.normalize(shapely.simplify(runs, 0))  # without the points within straight edges
 
 
+def write_rois(
+    kind: str, path: Path, name: str, labels: NDArray[np.integer], nuclei: Mapping[str, Sequence[Value]]
+) -> None:
+    """Write the outlines of an image's nuclei, of a kind in `ROIS`; `nuclei` has the measurements, by column."""
+    if kind == "imagej":
+        write_imagej(path, labels)
+    else:
+        write_geojson(path, name, labels, {key: column for key, column in nuclei.items() if key != "label"})
+
+
 def write_imagej(path: Path, labels: NDArray[np.integer]) -> None:
     """Write a ZIP file of ImageJ regions, one for each nucleus, named by its label; ImageJ's ROI Manager opens it.
 
-    A nucleus without holes becomes a traced region, any other a composite one.
+    A nucleus without holes becomes a traced region, any other a composite one. The comment of the file is a mark, which
+    ImageJ drops when it saves the regions: see `marks`.
     """
     width = len(str(labels.max()))
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
         for number, outline in outlines(labels):
             member = zipfile.ZipInfo(f"{number:0{width}}.roi", FIXED_TIME)
             file.writestr(member, _imagej(outline, str(number)).tobytes(), zipfile.ZIP_DEFLATED)
+        file.comment = mark_of_zip(file).encode()
 
 
 def write_geojson(
-    path: Path, name: str, labels: NDArray[np.integer], measurements: Mapping[str, Sequence[float | None]]
+    path: Path, name: str, labels: NDArray[np.integer], measurements: Mapping[str, Sequence[Value]]
 ) -> None:
     """Write a GeoJSON FeatureCollection, whose features QuPath imports as detections, in pixels of the image.
 
@@ -64,11 +80,11 @@ def write_geojson(
         path: of the file.
         name: of the image, from which the features' unique ids are derived, so that they are the same each time.
         labels: (H, W), 0 = background.
-        measurements: by name, an entry for each label in ascending order; entries that are None or not finite are left
-            out.
+        measurements: by name, an entry for each label in ascending order; those that are no finite number are left out.
     """
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write('{"type": "FeatureCollection", "features": [')
+    written = hashlib.sha256()
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(GEOJSON_START)
         for index, (number, outline) in enumerate(outlines(labels)):
             values = {key: column[index] for key, column in measurements.items()}
             feature = {
@@ -78,11 +94,17 @@ def write_geojson(
                 "properties": {
                     "objectType": "detection",
                     "name": str(number),
-                    "measurements": {k: v for k, v in values.items() if v is not None and math.isfinite(v)},
+                    "measurements": {key: value for key, value in values.items() if _is_finite(value)},
                 },
             }
-            file.write((",\n" if index else "\n") + json.dumps(feature))
-        file.write("\n]}\n")
+            text = (",\n" if index else "\n") + json.dumps(feature)
+            written.update(text.encode())
+            file.write(text)
+        file.write(GEOJSON_END.format(mark=PREFIX + written.hexdigest()))
+
+
+def _is_finite(value: Value) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _imagej(outline: BaseGeometry, name: str) -> ImagejRoi:
