@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import spatial
 
 from nuclei.base import files
+from nuclei.base.errors import InputError
 from nuclei.network.inference import TileGrid
 from nuclei.network.segmenter import Segmenter
 from nuclei.network.sizing import Scale, diameter_of
