@@ -2,8 +2,8 @@
 
     python tests/benchmarks/slide.py IMAGES SIDE SCRATCH [--model FOLDER] [--blocks 1024 2048] [--whole]
 
-IMAGES is a folder of RGB PNGs, such as data/prepared/images: they are turned, mirrored and laid side by side, in rows of
-different heights, until an image of SIDE x SIDE pixels is full, so that their seams lie where no block ends. Without
+IMAGES is a folder of RGB PNGs, such as data/prepared/images: they are turned, mirrored and laid side by side, in rows
+of different heights, until an image of SIDE x SIDE pixels is full, so that their seams lie where no block ends. Without
 --model a network takes part that only smooths brightness, which says nothing about the speed of a real one.
 """
 
