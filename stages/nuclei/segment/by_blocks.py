@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def _assemble(
     """Number the nuclei of all blocks, write them, and summarise the image."""
     slide = work.slide
     first, cut, areas = 0, 0, []
-    background = np.sum([_load(scratch, block, "background") for block in blocks], axis=0)
+    background = reduce(np.add, (_load(scratch, block, "background") for block in blocks))
     medians = [_median(counts) for counts in background]
     with files.replacing(labels_path) as temporary:
         name = labels_path.name.removesuffix(LABELS)
