@@ -109,7 +109,7 @@ def parse() -> argparse.Namespace:
         "--blocks",
         type=int,
         metavar="PX",
-        help="segment TIFFs of any size in blocks of this side (above 64 megapixels)",
+        help="segment by blocks of this side, whatever the size of a TIFF",
     )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     arguments = parser.parse_args()

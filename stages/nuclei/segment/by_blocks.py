@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +127,7 @@ def _result(scratch: Path, block: Block) -> Path:
 
 def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def _segment_block(work: Work, block: Block, tiles: Tiles) -> dict[str, NDArray[Any]]:
@@ -174,7 +175,7 @@ def _assemble(
     """Number the nuclei of all blocks, write them, and summarise the image."""
     slide = work.slide
     first, cut, areas = 0, 0, []
-    background = sum(_load(scratch, block, "background") for block in blocks)
+    background = reduce(np.add, (_load(scratch, block, "background") for block in blocks))
     medians = [_median(counts) for counts in background]
     with files.replacing(labels_path) as temporary:
         name = labels_path.name.removesuffix(LABELS)

@@ -18,7 +18,9 @@ ZEROS = 0  # what a chunk that was never written holds
 def create(folder: Path, height: int, width: int, pixel_size_um: float | None, name: str) -> list[Any]:
     """Make an OME-Zarr with empty levels, each half the size of the one before; return them, the finest first."""
     group = zarr.open_group(folder, mode="w", zarr_format=3)
-    levels, datasets, factor = [], [], 1
+    levels: list[Any] = []
+    datasets: list[Any] = []
+    factor = 1
     while True:
         shape = -(-height // factor), -(-width // factor)
         path = str(len(levels))
@@ -36,7 +38,7 @@ def create(folder: Path, height: int, width: int, pixel_size_um: float | None, n
     unit = {} if pixel_size_um is None else {"unit": "micrometer"}
     axes = [{"name": axis, "type": "space", **unit} for axis in "yx"]
     multiscale = {"name": name, "axes": axes, "datasets": datasets, "type": "nearest"}
-    metadata = {"version": "0.5", "multiscales": [multiscale], "image-label": {}}
+    metadata: Any = {"version": "0.5", "multiscales": [multiscale], "image-label": {}}
     v05.LabelImage.model_validate(metadata)
     group.attrs["ome"] = metadata
     return levels

@@ -132,10 +132,10 @@ def _zarr_slide(path: Path) -> Slide:
     fix = "write it as OME-Zarr 0.4 or 0.5, with bioformats2raw or ome-zarr"
     try:
         group = zarr.open_group(path, mode="r")
-        metadata = yaozarrs.validate_ome_object(dict(group.attrs.get("ome", group.attrs)))
+        metadata: Any = yaozarrs.validate_ome_object(dict(group.attrs.get("ome", group.attrs)))
         multiscale = metadata.multiscales[0]
         finest = multiscale.datasets[0]
-        array = group[finest.path]
+        array: Any = group[finest.path]
     except Exception as error:  # Zarr and the validation raise many kinds
         raise InputError("an OME-Zarr can not be opened", file=path, got=str(error)[:300], fix=fix) from None
     axes = [axis.name.upper() for axis in multiscale.axes]

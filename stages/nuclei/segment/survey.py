@@ -48,8 +48,8 @@ def survey(slide: Slide) -> Survey:
         values = slide.read(rows, cols)
         counts += np.bincount(values.reshape(-1), minlength=len(counts))
         gray = gray and bool((values == values[..., :1]).all())
-        digest.update(values)
-        for inner_rows, inner_cols in _windows(*values.shape[:2], SAMPLE_PX):
+        digest.update(values.data)
+        for inner_rows, inner_cols in _windows(values.shape[0], values.shape[1], SAMPLE_PX):
             contrasts.append(float(values[inner_rows, inner_cols].std()))
             windows.append((_moved(inner_rows, rows.start), _moved(inner_cols, cols.start)))
     return Survey(counts, gray, digest.hexdigest(), _chosen(windows, np.array(contrasts)))
