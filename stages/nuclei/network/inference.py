@@ -47,7 +47,8 @@ def predict_maps(
     Returns:
         (1 + C, H, W) float32: the foreground's probability, then the second head's activated maps.
     """
-    grid = tile_grid(*rgb.shape[:2], tile_px, overlap_px, zoom)
+    height, width = rgb.shape[:2]
+    grid = tile_grid(height, width, tile_px, overlap_px, zoom)
     return grid.blend(
         lambda rows, cols: predict_tile(net, rgb[rows, cols], flips=flips, zoom=zoom, precision=precision)
     )

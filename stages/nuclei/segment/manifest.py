@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +63,7 @@ class Segmented:
     name: str
     file: str
     key: str
-    summary: dict[str, Value]
+    summary: Mapping[str, Value]
     nuclei: dict[str, list[Value]]
     channels: tuple[str, ...]
     pixel_size_um: float | None = None
@@ -241,7 +241,9 @@ def _reported(path: Path) -> Iterator[None]:
 def _segmented(row: tuple[Any, ...]) -> Segmented:
     stem, name, file, key, channels, pixel_size_um, summary, nuclei, notes, certainty, seconds, thumbnail = row
     return Segmented(
-        *map(os.fsdecode, (stem, name, file)),
+        os.fsdecode(stem),
+        os.fsdecode(name),
+        os.fsdecode(file),
         key,
         json.loads(summary),
         json.loads(nuclei),

@@ -132,7 +132,8 @@ def _zarr_slide(path: Path) -> Slide:
     fix = "write it as OME-Zarr 0.4 or 0.5, with bioformats2raw or ome-zarr"
     try:
         group = zarr.open_group(path, mode="r")
-        metadata: Any = yaozarrs.validate_ome_object(dict(group.attrs.get("ome", group.attrs)))
+        attributes: Any = group.attrs
+        metadata: Any = yaozarrs.validate_ome_object(dict(attributes.get("ome", attributes)))
         multiscale = metadata.multiscales[0]
         finest = multiscale.datasets[0]
         array: Any = group[finest.path]
@@ -141,7 +142,8 @@ def _zarr_slide(path: Path) -> Slide:
     axes = [axis.name.upper() for axis in multiscale.axes]
     units = {axis.name: getattr(axis, "unit", None) for axis in multiscale.axes}
     scale = dict(zip(units, finest.coordinateTransformations[0].scale, strict=True))
-    size = scale["x"] * MICROMETRES[units["x"]] if units.get("x") in MICROMETRES else None
+    unit = str(units.get("x"))
+    size = scale["x"] * MICROMETRES[unit] if unit in MICROMETRES else None
     return _slide(path, array, "".join(axes), array.shape, size, False)
 
 
