@@ -14,20 +14,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
-from nuclei.pictures.overlays import overlay
-from nuclei.segment.finding import Image, find_images, read_list
-from nuclei.segment.marks import check_replaceable, write_marked_labels, write_marked_rgb
-from nuclei.segment.measurements import Column, channels_of, measure, summarise
-from nuclei.segment.opening import planes
-from nuclei.segment.table import IMAGES, NUCLEI, can_be_kept, merging
-
-if TYPE_CHECKING:
-    from nuclei.network.segmenter import Segmenter
+from nuclei.segment.batch import Batch, Options
+from nuclei.segment.finding import Found, find_images, read_list
+from nuclei.segment.manifest import Manifest, check_unchanged, hash_of, opened
+from nuclei.segment.marks import check_replaceable
+from nuclei.segment.table import IMAGES, NUCLEI, write_tables
 
 
 def main() -> None:
@@ -40,40 +35,45 @@ def main() -> None:
         raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
     if not arguments.force:
         check_replaceable(path for image in found.images for path in image.results(out))
-    nuclei_csv, images_csv = out / "nuclei.csv", out / "images.csv"
-    keep_nuclei = can_be_kept(nuclei_csv, NUCLEI, force=arguments.force)
-    keep_images = can_be_kept(images_csv, IMAGES, force=arguments.force)
+        check_unchanged([out / NUCLEI, out / IMAGES], out)
 
-    from nuclei.network.segmenter import Segmenter  # torch takes seconds to import: wrong paths are reported before
+    # torch takes seconds to import: wrong paths are reported before
+    from nuclei.network.segmenter import HEAD_WEIGHTS, SETTINGS, WEIGHTS, Segmenter
 
     keep_freed_memory()
     segmenter = Segmenter.load(arguments.model, device=arguments.device)
     if arguments.diameter is not None and segmenter.settings.diameter_px is None:
         fix = "leave --diameter out, or train with train.diameter_px"
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
-    nuclei = 0
-    warnings: list[str] = []
-    failed: list[str] = []
-    with (
-        merging(nuclei_csv, NUCLEI, keep=keep_nuclei) as add_nuclei,
-        merging(images_csv, IMAGES, keep=keep_images) as add_image,
-    ):
-        for image in track(found.images, what="segment", total=len(found.images)):
-            try:
-                measured, summary, doubts = segment_file(segmenter, image, out, arguments.diameter)
-            except InputError as error:
-                failed.append(str(error))
-                continue
-            add_nuclei(image.name, measured)
-            add_image(image.name, summary)
-            nuclei += len(measured["label"])
-            warnings += doubts
-    done = len(found.images) - len(failed)
-    print(f"{done} image{'' if done == 1 else 's'}, {nuclei} nuclei: {out}")
-    for line in [*(f"warning: {text}" for text in warnings), *(f"not segmented: {note}" for note in found.notes)]:
+    model = hash_of(*(arguments.model / name for name in (WEIGHTS, HEAD_WEIGHTS, SETTINGS)))
+    failed: dict[str, InputError] = {}  # by the stem of the image
+    with opened(out) as manifest:
+        batch = Batch(segmenter, model, out, manifest, Options(arguments.diameter), force=arguments.force)
+        try:
+            for image in track(found.images, what="segment", total=len(found.images)):
+                try:
+                    batch.segment(image)
+                except InputError as error:
+                    failed[image.stem] = error
+        finally:  # after Ctrl-C too
+            write_tables(manifest, out)
+        report(manifest, found, failed, out)
+
+
+def report(manifest: Manifest, found: Found, failed: dict[str, InputError], out: Path) -> None:
+    """Say what was done and what was not; raise InputError if an image was not segmented."""
+    nuclei, warnings = 0, []
+    done = [image for image in found.images if image.stem not in failed]
+    for image in done:
+        for segmented in manifest.images(image.stem):
+            nuclei += len(segmented.nuclei["label"])
+            warnings += [f"warning: {segmented.name}: {note}" for note in segmented.notes]
+    print(f"{len(done)} image{'' if len(done) == 1 else 's'}, {nuclei} nuclei: {out}")
+    for line in [*warnings, *(f"not segmented: {note}" for note in found.notes)]:
         print(line)
     if failed:
-        raise InputError("\n".join([f"{len(failed)} of {len(found.images)} images were not segmented", *failed]))
+        problem = f"{len(failed)} of {len(found.images)} images were not segmented"
+        raise InputError("\n".join([problem, *map(str, failed.values())]))
 
 
 def parse() -> argparse.Namespace:
@@ -103,24 +103,6 @@ def check_out(out: Path) -> None:
                 fix = "give a folder, or a name that is free, after -o"
                 raise InputError("the results can not be written there", file=place, got="a file", fix=fix)
             return
-
-
-def segment_file(
-    segmenter: Segmenter, image: Image, out: Path, diameter_px: float | None
-) -> tuple[dict[str, Column], dict[str, Column], list[str]]:
-    """Write the label map and the overlay of an image; return the measurements of its nuclei, its own, and warnings.
-
-    `diameter_px` is that of the nuclei; it is measured if None.
-    """
-    (plane,) = planes(image.path)
-    scale = segmenter.scale(plane.rgb, diameter_px)
-    labels = segmenter.label(segmenter.predict(plane.rgb, scale))
-    label_path, overlay_path = image.results(out)
-    write_marked_labels(label_path, labels)
-    write_marked_rgb(overlay_path, overlay(plane.rgb, labels))
-    values = channels_of(plane.stored)
-    warnings = [f"{image.name}: {text}" for text in (*plane.notes, scale.warning) if text]
-    return measure(labels, values), summarise(labels, values.shape[2], scale.zoom), warnings
 
 
 if __name__ == "__main__":

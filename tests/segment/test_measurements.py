@@ -22,10 +22,14 @@ def disc(radius: float, row: float = 40.3, col: float = 50.6, shape: tuple[int, 
     return ((rows - row) ** 2 + (cols - col) ** 2 <= radius**2).astype(np.uint16)
 
 
+def numbered(values: np.ndarray) -> list[str]:
+    return [f"ch{number}" for number in range(1, values.shape[2] + 1)]
+
+
 def first(labels: np.ndarray, values: np.ndarray | None = None) -> dict[str, float]:
     """The measurements of the first nucleus."""
     values = np.zeros((*labels.shape, 1)) if values is None else values
-    return {name: column[0].item() for name, column in measure(labels, values).items()}
+    return {name: column[0].item() for name, column in measure(labels, values, numbered(values)).items()}
 
 
 @settings(max_examples=50)
@@ -35,8 +39,8 @@ def test_intensities_are_those_of_the_raw_values_in_every_type(
 ) -> None:
     elements = st.floats(-1e6, 1e6, width=32) if np.dtype(kind).kind == "f" else st.integers(0, np.iinfo(kind).max)
     values = data.draw(hnp.arrays(kind, (*labels.shape, 2), elements=elements))
-    measured = measure(labels, values)
-    assert list(measured) == columns(2)
+    measured = measure(labels, values, numbered(values))
+    assert list(measured) == columns(["ch1", "ch2"])
     nuclei = regionprops(labels, values.astype(np.float64))
     assert measured["label"].tolist() == [nucleus.label for nucleus in nuclei]
     for channel in (1, 2):
@@ -52,7 +56,7 @@ def test_intensities_are_those_of_the_raw_values_in_every_type(
 @settings(max_examples=50)
 @given(LABELS)
 def test_shapes_are_those_of_scikit_image(labels: np.ndarray) -> None:
-    measured = measure(labels, np.zeros((*labels.shape, 1)))
+    measured = measure(labels, np.zeros((*labels.shape, 1)), ["ch1"])
     nuclei = regionprops(labels)
     of_skimage = {
         "area_px": [n.area for n in nuclei],
@@ -102,7 +106,7 @@ def test_the_angle_of_the_major_axis_is_counted_counter_clockwise_from_horizonta
 def test_the_nearest_neighbour_is_that_of_the_centroids() -> None:
     labels = np.zeros((20, 30), np.uint16)
     labels[5, 5], labels[5, 9], labels[8, 9] = 1, 2, 3
-    assert measure(labels, np.zeros((20, 30, 1)))["nearest_px"].tolist() == [4, 3, 3]
+    assert measure(labels, np.zeros((20, 30, 1)), ["ch1"])["nearest_px"].tolist() == [4, 3, 3]
     assert np.isnan(first(disc(8))["nearest_px"])
 
 
@@ -119,31 +123,53 @@ def test_intensity_is_proportional_to_the_exposure(exposure: int) -> None:
 def test_values_that_are_not_finite_do_not_count() -> None:
     labels = np.array([[1, 1, 2, 0, 0]], np.uint16)
     values = np.array([[3, np.nan, np.inf, 5, np.nan]], np.float32)[..., None]
-    measured = measure(labels, values)
+    measured = measure(labels, values, numbered(values))
     np.testing.assert_array_equal(measured["intensity_mean_ch1"], [3, np.nan])
     np.testing.assert_array_equal(measured["intensity_max_ch1"], [3, np.nan])
     np.testing.assert_array_equal(measured["intensity_sum_ch1"], [3, np.nan])
     assert measured["background_median_ch1"].tolist() == [5, 5]
     assert measured["area_px"].tolist() == [2, 1]
-    nothing = measure(labels, np.full((1, 5, 1), np.nan))
-    assert np.isnan([nothing[name] for name in columns(1) if name.startswith("intensity")]).all()
+    nothing = measure(labels, np.full((1, 5, 1), np.nan), ["ch1"])
+    assert np.isnan([nothing[name] for name in columns(["ch1"]) if name.startswith("intensity")]).all()
 
 
 def test_an_image_without_nuclei_has_empty_columns() -> None:
-    measured = measure(np.zeros((5, 6), np.uint16), np.zeros((5, 6, 3), np.uint8))
-    assert list(measured) == columns(3)
+    measured = measure(np.zeros((5, 6), np.uint16), np.zeros((5, 6, 3), np.uint8), ["a", "b", "c"])
+    assert list(measured) == columns(["a", "b", "c"])
     assert {len(column) for column in measured.values()} == {0}
 
 
 def test_equal_channels_are_one_and_different_ones_stay() -> None:
     gray = np.arange(12, dtype=np.uint8).reshape(3, 4)
-    np.testing.assert_array_equal(channels_of(gray), gray[..., None])
-    np.testing.assert_array_equal(channels_of(np.stack([gray] * 3, axis=2)), gray[..., None])
     colour = np.stack([gray, gray, gray + 1], axis=2)
-    np.testing.assert_array_equal(channels_of(colour), colour)
+    for stored, expected in (
+        (gray, gray[..., None]),
+        (np.stack([gray] * 3, axis=2), gray[..., None]),
+        (colour, colour),
+    ):
+        values, names = channels_of(stored)
+        np.testing.assert_array_equal(values, expected)
+        assert names == tuple(numbered(expected))
 
 
-@pytest.mark.parametrize(("table", "expected"), [("nuclei.csv", columns(1)), ("images.csv", list(IMAGE))])
+def test_channels_keep_the_names_of_the_file_and_no_two_have_the_same() -> None:
+    stored = np.zeros((2, 2, 4), np.uint8)
+    values, names = channels_of(stored, ["DAPI", "", "GFP", "GFP"])
+    assert values.shape == stored.shape
+    assert names == ("DAPI", "ch2", "GFP_ch3", "GFP_ch4")
+
+
+def test_lengths_and_areas_in_micrometres_are_those_in_pixels_times_the_size_of_a_pixel() -> None:
+    labels = disc(8) + 2 * disc(5, 20, 20)
+    values = np.zeros((*labels.shape, 1))
+    found = measure(labels, values, ["DAPI"], 0.5)
+    assert list(found) == columns(["DAPI"], micrometres=True)
+    np.testing.assert_allclose(found["area_um2"], found["area_px"] / 4)
+    for name in ("perimeter", "major_axis", "minor_axis", "nearest"):
+        np.testing.assert_allclose(found[f"{name}_um"], found[f"{name}_px"] / 2)
+
+
+@pytest.mark.parametrize(("table", "expected"), [("nuclei.csv", columns(["ch1"])), ("images.csv", list(IMAGE))])
 def test_the_documentation_lists_the_columns_in_their_order(table: str, expected: list[str]) -> None:
     page = (ROOT / "docs/segment.md").read_text().split(f"## The columns of `{table}`")[1].split("\n## ")[0]
     first_cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]

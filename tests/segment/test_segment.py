@@ -93,7 +93,7 @@ def test_the_table_of_images_has_those_without_nuclei_too_and_is_merged_like_the
     empty, full = table(here / "out", "images.csv")
     assert empty == {
         "image": "empty.png", "height_px": "40", "width_px": "33", "channels": "1", "nuclei": "0", "foreground": "0",
-        "diameter_px": "", "zoom": "1",
+        "diameter_px": "", "zoom": "1", "pixel_size_um": "",
     }  # fmt: skip
     labels = read_labels(here / "out/image 0_labels.tif")
     assert (full["nuclei"], full["channels"]) == (str(labels.max()), "1")

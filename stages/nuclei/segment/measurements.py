@@ -1,10 +1,12 @@
 """Measurements of each nucleus and of the whole image.
 
-Shapes are measured in pixels, intensities in the values that the image file stores.
+Shapes are measured in pixels, and in µm where the size of a pixel is known; intensities in the values that the image
+file stores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,51 +25,80 @@ SHAPE = (
 INTENSITY = (
     "intensity_mean", "intensity_std", "intensity_min", "intensity_max", "intensity_sum", "background_median",
 )  # fmt: skip
-IMAGE = ("height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px", "zoom")
+MICROMETRES = {  # the column in µm, or µm², of one in pixels
+    "area_um2": "area_px", "perimeter_um": "perimeter_px", "major_axis_um": "major_axis_px",
+    "minor_axis_um": "minor_axis_px", "nearest_um": "nearest_px",
+}  # fmt: skip
+IMAGE = ("height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px", "zoom", "pixel_size_um")
 PROPERTIES = (
     "label", "centroid", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation",
     "eccentricity", "solidity", "bbox",
 )  # fmt: skip
 
 
-def columns(channels: int) -> list[str]:
-    """The names of the measurements of an image with so many channels, after its label."""
-    return ["label", *SHAPE, *(f"{name}_ch{channel}" for channel in range(1, channels + 1) for name in INTENSITY)]
+def columns(channels: Sequence[str], *, micrometres: bool = False) -> list[str]:
+    """The names of the measurements of an image with these channels, after its label."""
+    intensities = (f"{name}_{channel}" for channel in channels for name in INTENSITY)
+    return ["label", *SHAPE, *(MICROMETRES if micrometres else ()), *intensities]
 
 
-def channels_of(stored: NDArray[Any]) -> NDArray[Any]:
-    """(H, W, C) from (H, W) or (H, W, C), with C = 1 if all channels are equal, as of a gray image saved as RGB."""
+def channels_of(stored: NDArray[Any], names: Sequence[str] = ()) -> tuple[NDArray[Any], tuple[str, ...]]:
+    """The channels to measure, and what their columns are called.
+
+    Args:
+        stored: (H, W) or (H, W, C), what the image file stores.
+        names: of the C channels as the file gives them, any of which may be empty; empty if it names none.
+
+    Returns:
+        (H, W, C) with C names: those given, or ch1, ch2, ... If none were given and all channels are equal, as in a
+        gray image saved as RGB, there is one.
+    """
     values = stored.reshape(*stored.shape[:2], -1)
-    return values[..., :1] if (values == values[..., :1]).all() else values
+    if not names and (values == values[..., :1]).all():
+        values = values[..., :1]
+    numbered = [f"ch{number}" for number in range(1, values.shape[2] + 1)]
+    given = list(names) or numbered
+    unique = []
+    for name, number in zip(given, numbered, strict=True):
+        unique.append(name if name and given.count(name) == 1 else f"{name}_{number}".lstrip("_"))
+    return values, tuple(unique)
 
 
-def summarise(labels: NDArray[np.integer], channels: int, zoom: float) -> dict[str, Column]:
-    """The measurements of a whole image, the columns `IMAGE` with one entry each.
+def summarise(
+    labels: NDArray[np.integer], channels: int, zoom: float, pixel_size_um: float | None = None
+) -> dict[str, int | float | None]:
+    """The measurements of a whole image, by the columns `IMAGE`.
 
     height_px, width_px, channels: the image's size, and how many channels were measured.
     nuclei: their number.
     foreground: fraction of the pixels that belong to a nucleus.
-    diameter_px: the area-weighted median diameter of the nuclei; NaN if there are none.
+    diameter_px: the area-weighted median diameter of the nuclei; None if there are none.
     zoom: the factor by which the image was rescaled for the network.
+    pixel_size_um: side of a pixel in µm; None if unknown.
 
     Args:
         labels: (H, W), 0 = background, 1..n the nuclei.
-        channels, zoom: as above.
+        channels, zoom, pixel_size_um: as above.
     """
-    typical = diameter(labels)
-    entries = (*labels.shape, channels, labels.max(), (labels > 0).mean(), np.nan if typical is None else typical, zoom)
-    return {name: np.array([entry]) for name, entry in zip(IMAGE, entries, strict=True)}
+    entries = (
+        *labels.shape, channels, int(labels.max()), float((labels > 0).mean()), diameter(labels), zoom, pixel_size_um
+    )  # fmt: skip
+    return dict(zip(IMAGE, entries, strict=True))
 
 
-def measure(labels: NDArray[np.integer], values: NDArray[Any]) -> dict[str, Column]:
+def measure(
+    labels: NDArray[np.integer], values: NDArray[Any], channels: Sequence[str], pixel_size_um: float | None = None
+) -> dict[str, Column]:
     """Measure every nucleus.
 
     Args:
         labels: (H, W), 0 = background.
         values: (H, W, C), what the image file stores, of any real type. Values that are not finite do not count.
+        channels: the names of the C channels.
+        pixel_size_um: side of a pixel in µm; None if unknown.
 
     Returns:
-        The columns named by `columns(C)`, with an entry for each nucleus, by ascending label:
+        The columns named by `columns`, with an entry for each nucleus, by ascending label:
 
         row_px, col_px: centroid; the centre of the upper left pixel is (0, 0).
         area_px: number of pixels.
@@ -79,8 +110,9 @@ def measure(labels: NDArray[np.integer], values: NDArray[Any]) -> dict[str, Colu
         top_px, left_px, height_px, width_px: the bounding box.
         touches_border: 1 if the nucleus reaches the border of the image, so that part of it may be missing, else 0.
         nearest_px: distance to the nearest other centroid; NaN for the only nucleus.
-        intensity_*_chN: of channel N; the standard deviation is that of the population.
-        background_median_chN: median of channel N outside all nuclei; NaN if there is no such pixel.
+        *_um, *_um2: of the column in pixels, in µm or µm²; absent if `pixel_size_um` is None.
+        intensity_*_NAME: of the channel NAME; the standard deviation is that of the population.
+        background_median_NAME: median of the channel outside all nuclei; NaN if there is no such pixel.
     """
     found = regionprops_table(labels, properties=PROPERTIES)
     top, left, bottom, right = (found[f"bbox-{side}"] for side in range(4))
@@ -93,8 +125,12 @@ def measure(labels: NDArray[np.integer], values: NDArray[Any]) -> dict[str, Colu
         _nearest(centroids),
     )  # fmt: skip
     intensities = (_intensities(found["label"], labels, values[..., channel]) for channel in range(values.shape[2]))
-    entries = [found["label"], *shape, *(column for channel in intensities for column in channel)]
-    return dict(zip(columns(values.shape[2]), entries, strict=True))
+    in_px = dict(zip(SHAPE, shape, strict=True))
+    in_um: list[Column] = []
+    if pixel_size_um is not None:
+        in_um = [in_px[px] * pixel_size_um ** (2 if um.endswith("2") else 1) for um, px in MICROMETRES.items()]
+    entries = [found["label"], *shape, *in_um, *(column for channel in intensities for column in channel)]
+    return dict(zip(columns(channels, micrometres=pixel_size_um is not None), entries, strict=True))
 
 
 def _nearest(centroids: Column) -> Column:

@@ -1,0 +1,126 @@
+"""The images of a run, one after the other: segmented, measured, written, and then noted in the manifest."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Picture
+
+from nuclei.pictures.montages import fitted
+from nuclei.pictures.overlays import overlay
+from nuclei.segment.finding import Image
+from nuclei.segment.manifest import Manifest, Segmented, Value, key_of
+from nuclei.segment.marks import check_replaceable, is_ours, write_marked_labels, write_marked_rgb
+from nuclei.segment.measurements import Column, channels_of, measure, summarise
+from nuclei.segment.opening import Plane, planes
+
+if TYPE_CHECKING:  # torch takes seconds to import
+    from nuclei.network.segmenter import Segmenter
+
+THUMBNAIL_PX, THUMBNAIL_QUALITY = 144, 70
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose that changes the results.
+
+    Attributes:
+        diameter_px: of the nuclei; measured in each image if None.
+    """
+
+    diameter_px: float | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A run over many images.
+
+    Attributes:
+        segmenter: the model.
+        model: its hash, `manifest.hash_of` its files.
+        out: the folder of results.
+        manifest: of that folder.
+        options: see `Options`.
+        force: replace files that this program did not write.
+    """
+
+    segmenter: Segmenter
+    model: str
+    out: Path
+    manifest: Manifest
+    options: Options = Options()
+    force: bool = False
+
+    def segment(self, image: Image) -> None:
+        """Segment the planes of an image file, unless it is finished.
+
+        Raises:
+            InputError: the file can not be read, or a result would replace a file of the user's.
+        """
+        key = key_of(image.path, self.model, asdict(self.options))
+        if self.manifest.is_finished(image.stem, key) and all(
+            self._is_written(Image(image.path, done.name)) for done in self.manifest.images(image.stem)
+        ):
+            return
+        for plane in planes(image.path):
+            of_plane = named(image, plane.suffix)
+            if self.manifest.is_done(of_plane.stem, key) and self._is_written(of_plane):
+                continue
+            if not self.force:
+                check_replaceable(of_plane.results(self.out))
+            self.manifest.add(self._segmented(plane, of_plane, image.stem, key))
+        self.manifest.finish(image.stem, key)
+
+    def _is_written(self, image: Image) -> bool:
+        return all(is_ours(path) for path in image.results(self.out))
+
+    def _segmented(self, plane: Plane, image: Image, file: str, key: str) -> Segmented:
+        """Write the results of a plane, and return its row of the manifest."""
+        start = time.perf_counter()
+        scale = self.segmenter.scale(plane.rgb, self.options.diameter_px)
+        labels = self.segmenter.label(self.segmenter.predict(plane.rgb, scale))
+        labels_path, overlay_path = image.results(self.out)
+        write_marked_labels(labels_path, labels)
+        write_marked_rgb(overlay_path, overlay(plane.rgb, labels))
+        values, channels = channels_of(plane.stored, plane.channels)
+        nuclei = measure(labels, values, channels, plane.pixel_size_um)
+        return Segmented(
+            stem=image.stem,
+            name=image.name,
+            file=file,
+            key=key,
+            summary=summarise(labels, len(channels), scale.zoom, plane.pixel_size_um),
+            nuclei={name: rounded(column) for name, column in nuclei.items()},
+            channels=channels,
+            pixel_size_um=plane.pixel_size_um,
+            notes=tuple(text for text in (*plane.notes, scale.warning) if text),
+            seconds=time.perf_counter() - start,
+            thumbnail=thumbnail(plane.rgb, labels),
+        )
+
+
+def named(image: Image, suffix: str) -> Image:
+    """One plane of an image file, whose name has the suffix before the extension."""
+    name = PurePath(image.name)
+    return Image(image.path, name.with_name(f"{name.stem}{suffix}{name.suffix}").as_posix())
+
+
+def rounded(column: Column) -> list[Value]:
+    """Whole numbers as they are, others to eight digits, NaN as None."""
+    if column.dtype.kind != "f":
+        return list(column.tolist())
+    return [None if value != value else float(f"{value:.8g}") for value in column.tolist()]
+
+
+def thumbnail(rgb: NDArray[np.uint8], labels: NDArray[np.integer]) -> bytes:
+    """A small JPEG of an image with its nuclei outlined."""
+    small, (small_labels,) = fitted(rgb, [labels], THUMBNAIL_PX)
+    data = io.BytesIO()
+    Picture.fromarray(overlay(small, small_labels)).save(data, "JPEG", quality=THUMBNAIL_QUALITY)
+    return data.getvalue()

@@ -1,0 +1,254 @@
+"""What has been segmented in a folder of results: an SQLite database, one row for each image, beside the results.
+
+A row is added when the files of an image are complete, so that a run which was killed goes on where it stopped. The row
+holds all that the tables and the page show, and they are written from the rows; memory does not grow with the images.
+A folder has one writer at a time, which holds a lock. Several workers or shards write a manifest each, and their rows
+can be merged, because everything about an image is in one row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nuclei.base.errors import InputError
+from nuclei.base.files import replacing
+
+NAME = "manifest.sqlite"
+APPLICATION = 0x4E55434C  # "NUCL": SQLite's mark of the program that owns a file
+FORMAT = 1  # of the tables below, and of the results: raised when the same image gives other results
+SCHEMA = """
+CREATE TABLE files (stem BLOB PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (
+    stem BLOB PRIMARY KEY, name BLOB NOT NULL, file BLOB NOT NULL, key TEXT NOT NULL,
+    channels TEXT NOT NULL, pixel_size_um REAL, summary TEXT NOT NULL, nuclei TEXT NOT NULL, notes TEXT NOT NULL,
+    certainty REAL, seconds REAL NOT NULL, thumbnail BLOB NOT NULL
+);
+CREATE INDEX by_name ON images (name);
+CREATE INDEX by_file ON images (file);
+CREATE TABLE written (name TEXT, sha256 TEXT, PRIMARY KEY (name, sha256)) WITHOUT ROWID;
+"""
+COLUMNS = "stem, name, file, key, channels, pixel_size_um, summary, nuclei, notes, certainty, seconds, thumbnail"
+
+Value = int | float | str | None
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """An image that has been segmented: one plane of a file.
+
+    Attributes:
+        stem: what its results are called, without their endings; no two images have the same.
+        name: what it is called in the tables.
+        file: the stem of its file's name; a file with one plane has the same as the image.
+        key: of the file, the model and the options; see `key_of`.
+        summary: its own row, by column.
+        nuclei: a list for each column, with an entry for each nucleus.
+        channels: the names of the channels that were measured.
+        pixel_size_um: side of a pixel in µm; None if unknown.
+        notes: what the user should know.
+        certainty: mean score of the nuclei; None without nuclei.
+        seconds: that it took.
+        thumbnail: a JPEG.
+    """
+
+    stem: str
+    name: str
+    file: str
+    key: str
+    summary: dict[str, Value]
+    nuclei: dict[str, list[Value]]
+    channels: tuple[str, ...]
+    pixel_size_um: float | None = None
+    notes: tuple[str, ...] = ()
+    certainty: float | None = None
+    seconds: float = field(default=0.0, compare=False)
+    thumbnail: bytes = b""
+
+
+class Manifest:
+    """The manifest of one folder; see `opened`."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def is_done(self, stem: str, key: str) -> bool:
+        """Whether an image was segmented with this key."""
+        return self._has("SELECT 1 FROM images WHERE stem = ? AND key = ?", os.fsencode(stem), key)
+
+    def is_finished(self, file: str, key: str) -> bool:
+        """Whether all images of a file, named by its stem, were segmented with this key."""
+        return self._has("SELECT 1 FROM files WHERE stem = ? AND key = ?", os.fsencode(file), key)
+
+    def add(self, image: Segmented) -> None:
+        """Add an image, in the place of an earlier one with the same stem."""
+        texts = (json.dumps(text) for text in (image.channels, image.summary, image.nuclei, image.notes))
+        channels, summary, nuclei, notes = texts
+        row = (
+            *map(os.fsencode, (image.stem, image.name, image.file)), image.key, channels, image.pixel_size_um, summary,
+            nuclei, notes, image.certainty, image.seconds, image.thumbnail,
+        )  # fmt: skip
+        with self._database:
+            self._database.execute(f"INSERT OR REPLACE INTO images ({COLUMNS}) VALUES ({', '.join('?' * 12)})", row)
+
+    def finish(self, file: str, key: str) -> None:
+        """Note that all images of a file have been added with this key, and drop those of earlier keys."""
+        with self._database:
+            self._database.execute("DELETE FROM images WHERE file = ? AND key != ?", [os.fsencode(file), key])
+            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", [os.fsencode(file), key])
+
+    def images(self, file: str | None = None) -> Iterator[Segmented]:
+        """All images, or those of one file, sorted by name, one after the other."""
+        where, values = ("", []) if file is None else ("WHERE file = ?", [os.fsencode(file)])
+        query = f"SELECT {COLUMNS} FROM images {where} ORDER BY name, stem"
+        yield from map(_segmented, self._database.execute(query, values))
+
+    def least_certain(self, count: int) -> Iterator[Segmented]:
+        """So many images, the least certain first; those without nuclei come last."""
+        order = "ORDER BY certainty IS NULL, certainty, name LIMIT ?"
+        yield from map(_segmented, self._database.execute(f"SELECT {COLUMNS} FROM images {order}", [count]))
+
+    def channels(self) -> list[tuple[str, ...]]:
+        """The channels that images have, each combination once."""
+        rows = self._database.execute("SELECT DISTINCT channels FROM images ORDER BY channels")
+        return [tuple(json.loads(channels)) for (channels,) in rows]
+
+    def has_pixel_sizes(self) -> bool:
+        """Whether the pixel size of any image is known."""
+        return self._has("SELECT 1 FROM images WHERE pixel_size_um IS NOT NULL LIMIT 1")
+
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """As `files.replacing`, for a table or page; its content is noted, so that `check_unchanged` knows it."""
+        with replacing(path) as temporary:
+            yield temporary
+            sha256 = _sha256(temporary)
+            with self._database:  # before the renaming: a run killed in between has left a file that is known
+                self._database.execute("INSERT OR IGNORE INTO written VALUES (?, ?)", [path.name, sha256])
+        with self._database:
+            self._database.execute("DELETE FROM written WHERE name = ? AND sha256 != ?", [path.name, sha256])
+
+    def _has(self, query: str, *values: bytes | str) -> bool:
+        return self._database.execute(query, values).fetchone() is not None
+
+
+@contextmanager
+def opened(out: Path) -> Iterator[Manifest]:
+    """Open the manifest of a folder of results, made if there is none, and lock it until the end of the block.
+
+    Raises:
+        InputError: another run is writing there, or the file is no manifest of this version.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / NAME
+    with _reported(path), closing(sqlite3.connect(path, timeout=1)) as database:
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        with database:  # one transaction: killed here, the file is as empty as before
+            database.execute("BEGIN EXCLUSIVE")
+            if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in SCHEMA.split(";\n"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {APPLICATION}")
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+        _check(database, path)
+        yield Manifest(database)
+
+
+def check_unchanged(paths: Iterable[Path], out: Path) -> None:
+    """Raise InputError if a file exists that this program did not write, or that was changed since.
+
+    Args:
+        paths: tables and pages, directly in `out`.
+        out: the folder of results.
+    """
+    for path in paths:
+        if path.exists() and _sha256(path) not in _known(out, path.name):
+            raise InputError(
+                "the file is not one that this program wrote, or it was changed since",
+                file=path,
+                fix="give another folder after -o, move the file away, or add --force to replace it",
+            )
+
+
+def key_of(image: Path, model: str, options: dict[str, Any]) -> str:
+    """What decides the results of an image file: the hash of its content, of the model and of the options.
+
+    Args:
+        image: the file.
+        model: hash of the model; see `hash_of`.
+        options: all that changes the results, as JSON can hold it.
+    """
+    return hashlib.sha256(json.dumps([FORMAT, hash_of(image), model, options]).encode()).hexdigest()
+
+
+def hash_of(*paths: Path) -> str:
+    """The SHA-256 of the files that exist, by name and content; raise InputError if one can not be read."""
+    found = hashlib.sha256()
+    for path in paths:
+        try:
+            found.update(f"{path.suffix} {_sha256(path)}\n".encode())
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise InputError("a file can not be read", file=path, got=error) from None
+    return found.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _known(out: Path, name: str) -> set[str]:
+    """The hashes of the contents that a table or page may have."""
+    path = out / NAME
+    if not path.exists():
+        return set()
+    with _reported(path), closing(sqlite3.connect(path, timeout=1)) as database:
+        _check(database, path)
+        return {sha256 for (sha256,) in database.execute("SELECT sha256 FROM written WHERE name = ?", [name])}
+
+
+def _check(database: sqlite3.Connection, path: Path) -> None:
+    found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    if found != [APPLICATION, FORMAT]:
+        fix = "give another folder after -o, or move the file away: all images are then segmented again"
+        raise InputError("the manifest is not one of this version of the program", file=path, fix=fix)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into an InputError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            fix = "wait until it ends, or give another folder after -o"
+            raise InputError("another run is writing into this folder", file=path, fix=fix) from None
+        raise InputError("the manifest can not be written", file=path, got=error) from None
+    except sqlite3.DatabaseError as error:
+        fix = "move the file away: all images are then segmented again"
+        raise InputError("the manifest can not be read", file=path, got=error, fix=fix) from None
+
+
+def _segmented(row: tuple[Any, ...]) -> Segmented:
+    stem, name, file, key, channels, pixel_size_um, summary, nuclei, notes, certainty, seconds, thumbnail = row
+    return Segmented(
+        *map(os.fsdecode, (stem, name, file)),
+        key,
+        json.loads(summary),
+        json.loads(nuclei),
+        tuple(json.loads(channels)),
+        pixel_size_um,
+        tuple(json.loads(notes)),
+        certainty,
+        seconds,
+        thumbnail,
+    )
