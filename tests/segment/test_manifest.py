@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from test_table import segmented
 
 from nuclei.base.errors import InputError
-from nuclei.segment.manifest import NAME, check_unchanged, hash_of, key_of, opened
+from nuclei.segment.manifest import NAME, Segmented, check_unchanged, hash_of, key_of, opened
 
 
 def test_an_image_comes_back_as_it_was_added_after_the_folder_was_closed(tmp_path: Path) -> None:
@@ -25,8 +26,8 @@ def test_an_image_comes_back_as_it_was_added_after_the_folder_was_closed(tmp_pat
 
 
 def test_when_a_file_is_finished_with_a_new_key_its_planes_of_the_old_one_are_dropped(tmp_path: Path) -> None:
-    def plane(stem: str, key: str):
-        return segmented(f"{stem}.tif", 1).__class__(**{**vars(segmented(f"{stem}.tif", 1)), "file": "a", "key": key})
+    def plane(stem: str, key: str) -> Segmented:
+        return dataclasses.replace(segmented(f"{stem}.tif", 1), file="a", key=key)
 
     with opened(tmp_path) as manifest:
         for stem in ("a_t1", "a_t2"):
@@ -62,27 +63,38 @@ def test_the_hash_of_a_model_is_that_of_the_files_that_exist(tmp_path: Path) -> 
     assert hash_of(*files) not in (alone, hash_of(files[1]))
 
 
-def test_a_table_is_known_until_it_is_changed_even_if_the_run_is_killed_before_it_is_renamed(tmp_path: Path) -> None:
+def write(out: Path, text: str) -> None:
+    with opened(out) as manifest, manifest.replacing(out / "nuclei.csv") as temporary:
+        temporary.write_text(text)
+
+
+def test_a_table_is_known_until_it_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "nuclei.csv"
-    with opened(tmp_path) as manifest:
-        for text in ("first", "second"):
-            with manifest.replacing(path) as temporary:
-                temporary.write_text(text)
+    write(tmp_path, "first")
+    write(tmp_path, "second")
     check_unchanged([path, tmp_path / "absent.csv"], tmp_path)
     for text in ("first", "mine"):
         path.write_text(text)
         with pytest.raises(InputError, match=r"changed since(.|\n)*nuclei.csv(.|\n)*--force"):
             check_unchanged([path], tmp_path)
 
-    path.write_text("second")
-    with opened(tmp_path) as manifest, pytest.raises(KeyboardInterrupt):
-        monkey = manifest.replacing(path)
-        temporary = monkey.__enter__()
-        temporary.write_text("third")
-        check = path.read_text()
-        monkey.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert check == path.read_text() == "second"
-    check_unchanged([path], tmp_path)
+
+def test_a_table_is_known_whether_a_run_was_killed_before_or_after_its_renaming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "nuclei.csv"
+    write(tmp_path, "first")
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Path, "replace", killed)
+        write(tmp_path, "second")
+    assert path.read_text() == "first"
+    for text in ("first", "second"):
+        path.write_text(text)
+        check_unchanged([path], tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"mine", b"SQLite format 3\0" + bytes(84)], ids=["text", "a damaged database"])

@@ -37,7 +37,7 @@ CREATE TABLE written (name TEXT, sha256 TEXT, PRIMARY KEY (name, sha256)) WITHOU
 """
 COLUMNS = "stem, name, file, key, channels, pixel_size_um, summary, nuclei, notes, certainty, seconds, thumbnail"
 
-Value = int | float | str | None
+Value = int | float | None
 
 
 @dataclass(frozen=True)
@@ -241,14 +241,16 @@ def _reported(path: Path) -> Iterator[None]:
 def _segmented(row: tuple[Any, ...]) -> Segmented:
     stem, name, file, key, channels, pixel_size_um, summary, nuclei, notes, certainty, seconds, thumbnail = row
     return Segmented(
-        *map(os.fsdecode, (stem, name, file)),
-        key,
-        json.loads(summary),
-        json.loads(nuclei),
-        tuple(json.loads(channels)),
-        pixel_size_um,
-        tuple(json.loads(notes)),
-        certainty,
-        seconds,
-        thumbnail,
+        stem=os.fsdecode(stem),
+        name=os.fsdecode(name),
+        file=os.fsdecode(file),
+        key=key,
+        summary=json.loads(summary),
+        nuclei=json.loads(nuclei),
+        channels=tuple(json.loads(channels)),
+        pixel_size_um=pixel_size_um,
+        notes=tuple(json.loads(notes)),
+        certainty=certainty,
+        seconds=seconds,
+        thumbnail=thumbnail,
     )

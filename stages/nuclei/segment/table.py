@@ -11,7 +11,7 @@ from nuclei.segment.measurements import IMAGE, columns
 
 NUCLEI, IMAGES = "nuclei.csv", "images.csv"
 BYTES = "surrogateescape"  # a file name need not be UTF-8
-Row = dict[str, Value]
+Row = dict[str, Value | str]
 
 
 def stem_of(name: str) -> str:
@@ -51,6 +51,6 @@ def _write(manifest: Manifest, path: Path, header: list[str], rows: Iterable[Row
         table.writerows({name: _text(value) for name, value in row.items()} for row in rows)
 
 
-def _text(value: Value) -> Value:
+def _text(value: Value | str) -> Value | str:
     """A number with eight digits, a whole one in full, None as an empty cell."""
     return f"{value:.8g}" if isinstance(value, float) else value
