@@ -117,6 +117,7 @@ class Train:
     arch: str
     encoder_name: str
     encoder_weights: str | None
+    start_from: str | None
     instance_target: Literal["none", "border", "distance"]
     diameter_px: Diameter | None
     crop_px: Side
@@ -328,6 +329,9 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
             "split.by: got family, and no split.fold: give the fold whose families are left out, 0 to split.folds - 1"
         )
         found.append(({"split.by", "split.fold"}, text))
+    if None not in (_value(values, "train.start_from"), _value(values, "train.encoder_weights")):
+        text = "train.start_from: got a model beside train.encoder_weights, which it would replace: set one to null"
+        found.append(({"train.start_from", "train.encoder_weights"}, text))
     if low >= high:
         names = {"train.normalise_low", "train.normalise_high"}
         found.append((names, f"train.normalise_low: got {low:g}, it should be less than train.normalise_high"))
