@@ -1,0 +1,128 @@
+"""What a few images of an unknown family are worth: training from a model against training from scratch.
+
+    python tests/benchmarks/finetune.py MODEL "256x320 tissue on purple" --images 1 2 5 10 20 --draws 3
+
+MODEL must not have seen the family (`split.by=family`). For each number of images, and each draw of them, a training
+starts from MODEL and another, of as many steps, from scratch; both are scored on other groups of the family, and on
+images of other families, which shows what the model has forgotten. The parameters are those of params.yaml, apart from
+the network, thresholds and normalisation, which are MODEL's. Reads data/prepared and data/split.csv of the working
+directory; prints CSV: the mean Dice and mAP over the images of the family, and of the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "stages"))
+
+from nuclei.base.errors import InputError, run
+from nuclei.base.params import Train, load
+from nuclei.images.io import read_labels, read_rgb
+from nuclei.images.records import Record, image_path, label_path, read_families, read_groups, read_index
+from nuclei.network.segmenter import Segmenter
+from nuclei.scores.matching import match
+from nuclei.scores.metrics import pixel_counts
+from nuclei.train.checkpoint import Checkpoint
+from nuclei.train.crops import Crops
+from nuclei.train.processes import make_fabric
+from nuclei.train.starting import first_net
+from nuclei.train.training import Training
+
+PREPARED, SPLIT, PARAMS = Path("data/prepared"), Path("data/split.csv"), Path(__file__).parents[2] / "params.yaml"
+
+
+def main() -> None:
+    arguments = parsed()
+    model = Segmenter.load(arguments.model, device="cpu")
+    families, groups = read_families(SPLIT), read_groups(SPLIT)
+    records = read_index(PREPARED)
+    inside = [record for record in records if families[record.id] == arguments.family]
+    if not inside:
+        raise InputError(
+            "no image is of this family", got=arguments.family, expected=", ".join(sorted({*families.values()}))
+        )
+    rng = np.random.default_rng(0)
+    others = drawn([record for record in records if families[record.id] != arguments.family], arguments.scored, rng)
+    print("images,draw,start,seconds,dice,map,dice_elsewhere,map_elsewhere")
+    for draw in range(arguments.draws):
+        order = drawn(inside, len(inside), rng)
+        tested = {groups[record.id] for record in order[-max(1, len(order) // 3) :]}
+        scored = [record for record in order if groups[record.id] in tested][: arguments.scored]
+        pool = [record for record in order if groups[record.id] not in tested]
+        elsewhere = scores(model, others)
+        print(f"0,{draw},model,0,{scores(model, scored)},{elsewhere}", flush=True)
+        for count in arguments.images:
+            if count > len(pool):
+                continue
+            for start in (arguments.model, None):
+                before = time.monotonic()
+                tuned = trained(model, pool[:count], start, arguments)
+                seconds = time.monotonic() - before
+                row = f"{count},{draw},{'model' if start else 'scratch'},{seconds:.0f}"
+                print(f"{row},{scores(tuned, scored)},{scores(tuned, others)}", flush=True)
+
+
+def trained(
+    model: Segmenter, records: Sequence[Record], start: Path | None, arguments: argparse.Namespace
+) -> Segmenter:
+    """A training of `arguments.steps` steps on these images alone, with the thresholds of `model`."""
+    params, settings = load(PARAMS).train, model.settings
+    crops_per_image = -(-arguments.steps * params.batch_size // len(records))
+    train: Train = replace(
+        params,
+        arch=settings.arch,
+        encoder_name=settings.encoder_name,
+        instance_target=settings.instance_target,
+        diameter_px=settings.diameter_px,
+        normalise_low=settings.normalise_low,
+        normalise_high=settings.normalise_high,
+        crops_per_image=crops_per_image,
+        learning_rate=arguments.learning_rate if start else params.learning_rate,
+    )
+    fabric = make_fabric(train)
+    fabric.seed_everything(0, workers=False, verbose=False)
+    net = first_net(train, None, start)
+    with tempfile.TemporaryDirectory() as folder:
+        crops = Crops(list(records), PREPARED, train, epochs=1, seed=0)
+        return Training(net, crops, settings, train, fabric, Checkpoint("key", Path(folder))).fit(
+            [], log=lambda row: None
+        )
+
+
+def scores(segmenter: Segmenter, records: Sequence[Record]) -> str:
+    """The mean Dice and mAP of the images, as cells of a CSV."""
+    found = []
+    segmenter.net.eval()
+    for record in records:
+        truth = read_labels(label_path(PREPARED, record.id))
+        predicted = segmenter.segment(read_rgb(image_path(PREPARED, record.id)))
+        found.append((pixel_counts(truth > 0, predicted > 0).dice, match(truth, predicted).map))
+    return ",".join(f"{value:.4f}" for value in np.nanmean(np.array(found, np.float64), axis=0))
+
+
+def drawn(records: Sequence[Record], count: int, rng: np.random.Generator) -> list[Record]:
+    return [records[i] for i in rng.permutation(len(records))[:count]]
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="the folder of a model that has not seen the family")
+    parser.add_argument("family", help="its name in data/split.csv")
+    parser.add_argument("--images", type=int, nargs="+", default=[1, 2, 5, 10, 20], help="how many to train on")
+    parser.add_argument("--draws", type=int, default=3, help="of the images (3)")
+    parser.add_argument("--scored", type=int, default=20, help="images of the family, and of the others, to score (20)")
+    parser.add_argument("--steps", type=int, default=40, help="of a training (40)")
+    parser.add_argument("--learning-rate", type=float, default=0.0003, help="of a training from the model (0.0003)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    run(main)
