@@ -23,6 +23,7 @@ from nuclei.segment.batch import Options
 from nuclei.segment.manifest import Segmented, check_unchanged, opened
 
 ODD = "<b>\"x\" & 'y' ü\udce9.tif"
+GIVEN_NONE = Options()
 
 
 class Page(HTMLParser):
@@ -33,6 +34,7 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self.rows: list[list[str]] = []
+        self.in_cell = False
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -41,11 +43,15 @@ class Page(HTMLParser):
             self.rows.append([])
         if tag in ("td", "th"):
             self.rows[-1].append("")
+            self.in_cell = True
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data.strip()
+        if self.in_cell:
+            self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.in_cell &= tag not in ("td", "th")
 
     def all(self, tag: str, name: str) -> list[str]:
         return [attributes.get(name) or "" for found, attributes in self.tags if found == tag and name in attributes]
@@ -55,7 +61,7 @@ class Page(HTMLParser):
         return [row for row in self.rows[start + 1 :] if len(row) == len(self.rows[start])]
 
 
-def written(out: Path, *images: Segmented, options: Options = Options(), **failed: InputError) -> Page:
+def written(out: Path, *images: Segmented, options: Options = GIVEN_NONE, **failed: InputError) -> Page:
     with opened(out) as manifest:
         for image in images:
             manifest.add(dataclasses.replace(image, thumbnail=image.thumbnail or b"JPEG"))
@@ -71,17 +77,7 @@ def test_the_header_has_the_model_the_options_the_version_and_the_totals_of_all_
     options = Options(12.5, Reading("DAPI", pixel_size_um=0.3), ("imagej",))
     found = written(tmp_path, *(scored(f"{n}.tif", n, None) for n in range(4)), options=options)
     said = re.sub(r"\s+", " ", found.text)
-    for text in (
-        "images 4",
-        "nuclei 6",
-        "seconds 2.0",
-        "failed 0",
-        "models/nuclei",
-        "12.5 px",
-        "DAPI",
-        "0.3 µm",
-        "imagej",
-    ):
+    for text in ("images4", "nuclei6", "seconds2.0", "failed0", "models/nuclei", "12.5 px", "DAPI", "0.3 µm", "imagej"):
         assert text in said
     assert f"Nuclei {citation.read(Path(__file__).parents[2] / 'CITATION.cff').version}" in said
 
