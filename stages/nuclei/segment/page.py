@@ -110,7 +110,7 @@ def write_page(manifest: Manifest, out: Path, failed: Mapping[str, InputError], 
         # bytes of a name that are not UTF-8 become visible escapes
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
-        stream.dump(file)
+        file.writelines(stream)
 
 
 def totals_of(manifest: Manifest) -> Totals:
@@ -123,7 +123,7 @@ def totals_of(manifest: Manifest) -> Totals:
         totals.nuclei += nuclei
         totals.seconds += image.seconds
         totals.per_image[nuclei] += 1
-        totals.diameters.update(math.floor(2 * math.sqrt(area / math.pi)) for area in areas_px if area is not None)
+        totals.diameters.update(math.floor(2 * math.sqrt(float(area) / math.pi)) for area in areas_px if area)
         totals.by_blocks += not image.nuclei
         totals.scored |= image.certainty is not None
     return totals

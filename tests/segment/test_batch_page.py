@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_table import segmented
 
+from browser import browse, in_browser
 from nuclei.base import citation
 from nuclei.base.errors import InputError
 from nuclei.images.stacks import Reading
@@ -177,6 +178,34 @@ def test_the_bars_of_a_histogram_count_everything_once_in_equal_widths_inside_th
     assert math.isclose(min(bar.y for bar in drawn.bars), page.TOP)
     assert math.isclose(drawn.bars[-1].x + drawn.bars[-1].width, page.RIGHT) and drawn.bars[0].x == page.LEFT
     assert len(drawn.x_ticks) <= page.X_LABELS and len(drawn.y_ticks) <= page.Y_LABELS + 1
+
+
+@in_browser
+def test_a_click_on_a_heading_sorts_the_table_and_another_reverses_it_with_empty_cells_last(tmp_path: Path) -> None:
+    written(tmp_path, scored("a10.tif", 9, 0.5), scored("a9.tif", 10, 0.4), scored("b.tif", 0, None))
+    script = """<script>
+    const heads = [...document.querySelectorAll("#sortable button")], orders = [];
+    for (const title of ["image", "nuclei", "mean score", "mean score"]) {
+      const button = heads.find((it) => it.textContent === title);
+      button.click();
+      const rows = [...document.querySelectorAll("#sortable tbody th")].map((cell) => cell.textContent);
+      orders.push([button.parentElement.getAttribute("aria-sort"), ...rows].join(" "));
+    }
+    document.body.innerHTML = "<p id=orders>" + orders.join("|") + "|" + heads.every((it) => it.tabIndex === 0);
+    </script></body>"""
+    html = (tmp_path / page.PAGE).read_text(encoding="utf-8").replace("</body>", script)
+    (tmp_path / "used.html").write_text(html, encoding="utf-8")
+    done = browse(tmp_path / "used.html", tmp_path / "profile", "--dump-dom")
+    found = re.search(r'<p id="orders">(.*?)</p>', done.stdout)
+    assert found, done.stderr[-2000:]
+    assert "CONSOLE" not in done.stderr
+    assert found[1].split("|") == [
+        "ascending a9.tif a10.tif b.tif",
+        "ascending b.tif a10.tif a9.tif",
+        "ascending a9.tif a10.tif b.tif",
+        "descending a10.tif a9.tif b.tif",
+        "true",
+    ]
 
 
 def test_a_batch_without_nuclei_or_images_has_a_page_too(tmp_path: Path) -> None:
