@@ -3,7 +3,7 @@
 Reads:  reports/metrics.json, reports/per_image.csv and params.yaml of each; no data, no DVC cache, no network
 Writes: the CSV given by --output. Runs that differ only in `seed`: mean, interval and standard deviation of every
         metric, over all images and by modality (reports/repeats.csv). Runs that differ only in `split.fold`, all folds
-        of a cross-validation: every metric over all images, by modality and by size (reports/folds.csv)
+        of a cross-validation: every metric over all images, by modality, family and size (reports/folds.csv)
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ def main() -> None:
     columns, rows = repeats.join(runs) if folds else repeats.spread(runs)
     output = arguments.output or Path("reports") / ("folds.csv" if folds else "repeats.csv")
     files.write_rows(output, columns, rows)
-    for row in rows:
-        if row["metric"] in SHOWN:
-            what = row["stratum"] if folds else f"{row['part']:5}{row['modality']}"
-            print(f"{what:18} {row['images']:4} images {row['groups']:4} groups  {row['metric']:5} {_score(row)}")
+    shown = [row for row in rows if row["metric"] in SHOWN]
+    names = [row["stratum"] if folds else f"{row['part']:5}{row['modality']}" for row in shown]
+    width = max(map(len, names), default=0)
+    for what, row in zip(names, shown, strict=True):
+        print(f"{what:{width}} {row['images']:4} images {row['groups']:4} groups  {row['metric']:5} {_score(row)}")
 
 
 def _score(row: repeats.Row) -> str:

@@ -1,7 +1,7 @@
 """Decide which images are for training, validation and testing; every later stage follows this split.
 
 Reads:      data/prepared (images/, index.csv), and the user's own list where there is one
-Writes:     data/split.csv (id, part, group)
+Writes:     data/split.csv (id, part, group, family)
 Parameters: seed, split
 """
 
@@ -16,6 +16,7 @@ from nuclei.base.params import load
 from nuclei.base.progress import track
 from nuclei.images.io import read_rgb
 from nuclei.images.records import MODALITIES, PARTS, Record, image_path, read_index
+from nuclei.split.families import families, look
 from nuclei.split.similarity import groups, signature
 from nuclei.split.splitting import check_nuclei, divided, read_list, split, split_fold
 
@@ -27,25 +28,30 @@ def main() -> None:
     params = load()
     records = read_index(PREPARED)
     images = (read_rgb(image_path(PREPARED, record.id)) for record in records)
-    signatures = [signature(image) for image in track(images, what="compare images", total=len(records))]
-    grouping = groups(signatures, params.split.duplicate_similarity)
+    measured = [(signature(image), look(image)) for image in track(images, what="compare images", total=len(records))]
+    grouping = groups([each for each, _ in measured], params.split.duplicate_similarity)
     found = (1 + grouping.numbers).tolist()
+    names = families(records, found, [each for _, each in measured])
     group = {record.id: number for record, number in zip(records, found, strict=True)}
+    family = {record.id: name for record, name in zip(records, names, strict=True)}
     path = None if params.split.list is None else userfiles.absolute(params.split.list, Path.cwd())
     settings, seed = params.split, params.seed
     val, test = settings.val_fraction, settings.test_fraction
     if path is not None:
         parts = read_list(path, set(group))
     elif settings.fold is not None:
-        parts = split_fold(records, found, fold=settings.fold, folds=settings.folds, val_fraction=val, seed=seed)
+        whole = names if settings.by == "family" else None
+        fold, folds = settings.fold, settings.folds
+        parts = split_fold(records, found, fold=fold, folds=folds, val_fraction=val, seed=seed, families=whole)
     else:
         parts = split(records, found, val_fraction=val, test_fraction=test, seed=seed)
     check_nuclei(parts, records, path)
-    files.write_rows(
-        SPLIT, ["id", "part", "group"], ({"id": id, "part": part, "group": group[id]} for id, part in parts.items())
-    )
+    rows = ({"id": id, "part": part, "group": group[id], "family": family[id]} for id, part in parts.items())
+    files.write_rows(SPLIT, ["id", "part", "group", "family"], rows)
     rejected = [f"{records[first].id} and {records[second].id}" for first, second in sorted(grouping.rejected)]
     print(summary(records, parts, group, rejected))
+    if settings.by == "family":
+        print(left_out(parts, group, family))
 
 
 def summary(records: list[Record], parts: dict[str, str], group: dict[str, int], rejected: list[str]) -> str:
@@ -69,6 +75,16 @@ def summary(records: list[Record], parts: dict[str, str], group: dict[str, int],
     if across:
         lines.append(f"  the list divides {len(across)} groups among the parts: val and test are easier for it")
     return "\n".join(lines)
+
+
+def left_out(parts: dict[str, str], group: dict[str, int], family: dict[str, str]) -> str:
+    """The families, and which of them are test as a whole."""
+    lines = []
+    for name, images in sorted(Counter(family.values()).items()):
+        members = [id for id, of in family.items() if of == name]
+        part = "test " if parts[members[0]] == "test" else "train"
+        lines.append(f"  {part} {name}: {images} images in {len({group[id] for id in members})} groups")
+    return "\n".join([f"{len(lines)} families", *lines])
 
 
 if __name__ == "__main__":

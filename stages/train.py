@@ -1,6 +1,7 @@
 """Train the network, tune its thresholds on the validation images, and write a model that predicts as it was tuned.
 
-Reads:      data/prepared, the train and val rows of data/split.csv, and the file of encoder_weights where one is named
+Reads:      data/prepared, the train and val rows of data/split.csv, and the files that encoder_weights
+            and start_from name
 Writes:     data/model (unet_final_model.pth: the U-Net's plain state dict; instance_head.pth; model.json),
             reports/history.csv, search.csv, live (the learning curves while they grow), run.js (see provenance.py)
 Parameters: seed, epochs, train
@@ -26,10 +27,11 @@ from nuclei.base.params import Params, load
 from nuclei.base.progress import track
 from nuclei.images.io import read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
-from nuclei.network.segmenter import WEIGHTS, Segmenter, Settings, make_net, pick_precision
+from nuclei.network.segmenter import WEIGHTS, Segmenter, Settings, pick_precision
 from nuclei.train import checkpoint, provenance, search
 from nuclei.train.crops import Crops
 from nuclei.train.processes import make_fabric, together
+from nuclei.train.starting import first_net
 from nuclei.train.training import HISTORY_COLUMNS, Row, Training
 
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
@@ -42,15 +44,15 @@ def main() -> None:
     training_images, validation_images = (read_part(PREPARED, SPLIT, part) for part in ("train", "val"))
     train = params.train
     weights = userfiles.encoder_weights(train.encoder_weights, Path.cwd())
+    model = userfiles.start_model(train.start_from, Path.cwd())
     fabric = make_fabric(train)
-    read = inputs([*training_images, *validation_images], weights)
+    named = [*([weights] if weights else []), *(userfiles.model_files(model) if model else [])]
+    read = inputs([*training_images, *validation_images], named)
     kept = checkpoint.Checkpoint(checkpoint.key(decides(params, fabric.world_size), read))
     with together(fabric):
         fabric.seed_everything(params.seed, workers=False, verbose=False)
         torch.use_deterministic_algorithms(True, warn_only=fabric.device.type != "cpu")
-        net = make_net(
-            train.arch, train.encoder_name, train.instance_target, str(weights) if weights else train.encoder_weights
-        )
+        net = first_net(train, weights, model)
         crops = Crops(training_images, PREPARED, train, epochs=params.epochs, seed=params.seed)
         training = Training(net, crops, first_settings(params), train, fabric, kept)
         resumed = kept.path.exists()
@@ -90,9 +92,10 @@ def decides(params: Params, processes: int) -> object:
     return [params.seed, params.epochs, asdict(params.train), processes]
 
 
-def inputs(records: list[Record], weights: Path | None) -> list[Path]:
+def inputs(records: list[Record], named: list[Path]) -> list[Path]:
+    """The files that decide the result: the split, the images, and those that parameters name."""
     images = [path(PREPARED, record.id) for record in records for path in (image_path, label_path)]
-    return [SPLIT, *images, *([weights] if weights else [])]
+    return [SPLIT, *images, *named]
 
 
 def first_settings(params: Params) -> Settings:

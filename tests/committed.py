@@ -66,7 +66,16 @@ def report(folder: Path, better: float = 0.0, *, images: list[str] = IMAGES, **p
         row |= {column: found for column in aggregate.TP_COLUMNS}
         row |= {"iou_sum": 0.8 * found, "aji_intersection": tp, "aji_union": 1100}
         row |= dict.fromkeys(SCORES, round(quality, 6))
-        rows.append({"id": name, "part": "val", "group": number // 2, "modality": "tissue", **row})
+        rows.append(
+            {
+                "id": name,
+                "part": "val",
+                "group": number // 2,
+                "family": f"family {number % 3}",
+                "modality": "tissue",
+                **row,
+            }
+        )
     files.write_rows(folder / "reports/per_image.csv", COLUMNS, rows)
     _, columns = aggregate.numbers((folder / "reports/per_image.csv").read_text(), "")
     metrics = aggregate.rounded(aggregate.metrics(columns)) | {"auc": 0.9 + better, "images": len(rows), "nuclei": 1}

@@ -76,9 +76,9 @@ def write_prepared(folder: Path, parts: dict[str, int]) -> list[Record]:
         write_rgb(image_path(prepared, record.id), rgb)
         write_labels(label_path(prepared, record.id), labels)
         records.append(record)
-        split.append({"id": record.id, "part": part, "group": number})
+        split.append({"id": record.id, "part": part, "group": number, "family": "discs"})
     files.write_rows(prepared / "index.csv", COLUMNS, [dataclasses.asdict(record) for record in records])
-    files.write_rows(folder / "data/split.csv", ["id", "part", "group"], split)
+    files.write_rows(folder / "data/split.csv", ["id", "part", "group", "family"], split)
     return records
 
 

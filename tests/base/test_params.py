@@ -98,6 +98,21 @@ def test_all_problems_are_reported_together_with_the_nearest_name(tmp_path: Path
     assert "train.learning_rate: got '0.001', it should be a valid number (it is text: write it without" in message
 
 
+def test_a_model_to_start_from_leaves_no_place_for_encoder_weights(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["train"] |= {"start_from": "models/nuclei", "encoder_weights": "imagenet"}
+    assert "train.start_from: got a model beside train.encoder_weights" in refusal(tmp_path, values)
+
+
+def test_families_are_left_out_by_folds_alone(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["split"] |= {"by": "family"}
+    assert "split.by: got family, and no split.fold" in refusal(tmp_path, values)
+    values["split"] |= {"fold": 0}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert params.load(tmp_path / "params.yaml").split.by == "family"
+
+
 def test_a_fold_beside_a_list_of_parts_is_refused(tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
     values["split"] |= {"fold": 0, "list": "parts.csv"}

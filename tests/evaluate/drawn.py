@@ -22,6 +22,7 @@ IMAGES = {
     "d": ("test", "brightfield", [7, 7, 7, 7, 0, 0], [1, 1, 2, 2, 0, 0]),
     "e": ("test", "brightfield", [1] * 10 + [0] + [2] * 4, [5] * 7 + [0] * 8),
 }
+FAMILIES = {"a": "x", "b": "x", "c": "y", "d": "z", "e": "z"}
 GROUPS = {"a": "7", "b": "7", "c": "2", "d": "5", "e": "10"}
 REPORTS = [
     *("metrics.json", "metrics_ci.json", "per_image.csv", "by_stratum.csv", "classification_report.csv"),
@@ -40,9 +41,9 @@ def draw(folder: Path) -> Path:
         nuclei = len(set(truth) - {0})
         values = [name, 1, len(truth), nuclei, float((labels > 0).mean()), modality, f"{name}.png"]
         index.append(dict(zip(INDEX_COLUMNS, values, strict=True)))
-        split.append({"id": name, "part": part, "group": GROUPS[name]})
+        split.append({"id": name, "part": part, "group": GROUPS[name], "family": FAMILIES[name]})
     files.write_rows(folder / "prepared/index.csv", INDEX_COLUMNS, index)
-    files.write_rows(folder / "split.csv", ["id", "part", "group"], split)
+    files.write_rows(folder / "split.csv", ["id", "part", "group", "family"], split)
     return folder
 
 
@@ -74,9 +75,9 @@ def leave_out(folder: Path, name: str) -> None:
 
 
 def of_one_group(folder: Path, *names: str) -> None:
-    found = files.read_rows(folder / "split.csv", ["id", "part", "group"], fix="")
+    found = files.read_rows(folder / "split.csv", ["id", "part", "group", "family"], fix="")
     changed = [{**row, "group": "1"} if row["id"] in names else row for row in found]
-    files.write_rows(folder / "split.csv", ["id", "part", "group"], changed)
+    files.write_rows(folder / "split.csv", ["id", "part", "group", "family"], changed)
 
 
 def rows(reports: Path, name: str, part: str | None = None) -> list[dict[str, str]]:

@@ -55,6 +55,7 @@ def test_a_table_is_read_back_with_its_empty_cells() -> None:
         "id": "a",
         "part": "val",
         "group": "3",
+        "family": "x",
         "modality": "tissue",
         "dice": "",
     }

@@ -215,6 +215,8 @@ def test_parts_without_any_nucleus_are_scored_as_undefined(folder: Path) -> None
     assert [row["stratum"] for row in rows(folder / "reports", "by_stratum", "val")] == [
         "fluorescence",
         "tissue",
+        "x",
+        "y",
         "no nuclei",
     ]
     weighted = rows(folder / "reports", "classification_report", "val")[-1]

@@ -18,9 +18,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_strata_add_up_to_all_images_and_all_nuclei(folder: Path) -> None:
     reports = score(folder)
     val = rows(reports, "by_stratum", "val")
-    for grouping in ("modality", "size", "nucleus size"):
+    for grouping in ("modality", "family", "size", "nucleus size"):
         assert sum(int(row["nuclei"]) for row in val if row["grouping"] == grouping) == 4
-    for grouping in ("modality", "size"):
+    for grouping in ("modality", "family", "size"):
         assert sum(int(row["images"]) for row in val if row["grouping"] == grouping) == 3
     tissue = next(row for row in val if row["stratum"] == "tissue")
     assert (tissue["images"], tissue["nuclei"], tissue["ap50"], tissue["recall50"]) == ("2", "2", "0.333333", "0.5")

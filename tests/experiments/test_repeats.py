@@ -82,7 +82,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_refused(repository: Path) ->
 
 def test_the_script_writes_the_table(repository: Path) -> None:
     done = run_here("repeats", repository, "zero", "two", "-o", "spread.csv")
-    assert "val  all             30 images   15 groups  dice " in done.stdout
+    assert "val all 30 images 15 groups dice " in " ".join(done.stdout.split())
     rows = files.read_rows(repository / "spread.csv", [*repeats.SEED_COLUMNS, "seed 0", "seed 2"], fix="")
     assert {of["modality"] for of in rows} == {"all", "fluorescence", "tissue"}
 
@@ -114,6 +114,7 @@ def fold(run: Snapshot, number: int, images: slice) -> Snapshot:
         parameters={**run.parameters, "split.fold": str(number), "split.folds": "3"},
         images={part: (ids[of], {name: values[of] for name, values in columns.items()}) for part, of in every.items()},
         modalities={part: run.modalities["val"][of] for part, of in every.items()},
+        families={part: run.families["val"][of] for part, of in every.items()},
         groups={part: run.groups["val"][of] for part, of in every.items()},
     )
 
@@ -155,6 +156,31 @@ def test_folds_are_scored_by_modality_and_by_size(folds: list[Snapshot]) -> None
     assert small["value"] == pytest.approx(scores[1::2].mean(), abs=1e-6)
 
 
+def test_every_family_counts_alike_in_their_mean(folds: list[Snapshot]) -> None:
+    names = ["a"] * 10 + ["b"] * 10 + ["c"] * 4 + ["d"] * 6
+    for number, run in enumerate(folds):
+        folds[number] = dataclasses.replace(run, families={"test": names[10 * number :][:10]})
+    _, rows = repeats.join(folds)
+    scores = np.concatenate([run.images["test"][1]["dice"] for run in folds])
+    each = [scores[np.array(names) == name].mean() for name in "abcd"]
+    mean = stratum(rows, repeats.MEAN, "dice")
+    assert [stratum(rows, name, "dice")["value"] for name in "abcd"] == pytest.approx(each, abs=1e-6)
+    assert mean["value"] == pytest.approx(np.mean(each), abs=1e-6)
+    assert mean["split.fold 2"] == pytest.approx(np.mean(each[2:]), abs=1e-6)
+    assert (mean["images"], mean["groups"]) == (30, 15)
+    # by the variance of each family's mean over its groups of two images, for small families rough
+    groups = scores.reshape(15, 2).mean(axis=1)
+    of = [groups[:5], groups[5:10], groups[10:12], groups[12:]]
+    deviation = np.sqrt(sum(part.var(ddof=1) / len(part) for part in of)) / 4
+    assert 2 < (mean["high"] - mean["low"]) / deviation < 8
+    assert mean["low"] < mean["value"] < mean["high"]
+
+
+def test_runs_without_families_have_no_mean_of_them(folds: list[Snapshot]) -> None:
+    none = [dataclasses.replace(run, families={"test": [""] * 10}) for run in folds]
+    assert {row["grouping"] for row in repeats.join(none)[1]} == {"all", "modality", "size"}
+
+
 def test_folds_that_do_not_make_one_test_set_are_refused(folds: list[Snapshot]) -> None:
     def refused(runs: list[Snapshot], message: str) -> None:
         with pytest.raises(InputError, match=message):
@@ -183,6 +209,6 @@ def test_the_script_joins_folds_that_lie_in_folders(tmp_path: Path) -> None:
         files.write_json(path, {"test": files.read_json(path, "")["val"]})
     done = run_here("repeats", tmp_path, "runs/0", "runs/1", "-o", "folds.csv")
     assert done.returncode == 0, done.stderr
-    assert "all                  30 images   30 groups  map " in done.stdout
+    assert "all 30 images 30 groups map " in " ".join(done.stdout.split())
     rows = files.read_rows(tmp_path / "folds.csv", [*repeats.FOLD_COLUMNS, "split.fold 0", "split.fold 1"], fix="")
-    assert {of["grouping"] for of in rows} == {"all", "modality", "size"}
+    assert {of["grouping"] for of in rows} == {"all", "modality", "family", "size"}

@@ -24,7 +24,7 @@ from nuclei.base.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 FILES = {"a/images/a.png": b"A" * 1000, "a/masks/1.png": b"1" * 1000, "b/images/b.png": b"B" * 1000}
-WRITTEN = ["encoder_weights.json", "raw", "source.json", "split_list.json"]
+WRITTEN = ["encoder_weights.json", "raw", "source.json", "split_list.json", "start_from.json"]
 
 
 def workspace(folder: Path, data: str, **fetch: object) -> Path:
@@ -188,6 +188,27 @@ def test_a_named_files_content_is_recorded_and_none_is_null(tmp_path: Path, sect
         recorded.append(json.loads((tmp_path / f"data/{file}.json").read_text(encoding="utf-8")))
     assert recorded[0] is None
     assert recorded[1] == recorded[2] == {"sha256": hashlib.sha256(b"A").hexdigest()} != recorded[3]
+
+
+def test_the_content_of_a_model_to_start_from_is_recorded_but_not_its_card(tmp_path: Path) -> None:
+    recorded = []
+    (tmp_path / "mine").mkdir()
+    for name in ("model.json", "MODEL.md", "unet_final_model.pth"):
+        (tmp_path / "mine" / name).write_bytes(name.encode())
+        execute(naming(tmp_path, "train", "start_from", "mine"), "source")
+        recorded.append(json.loads((tmp_path / "data/start_from.json").read_text(encoding="utf-8")))
+    assert recorded[0] == recorded[1] == {"model.json": {"sha256": hashlib.sha256(b"model.json").hexdigest()}}
+    assert recorded[2].keys() == {"model.json", "unet_final_model.pth"}
+
+
+def test_a_folder_without_a_model_to_start_from_is_an_error_before_any_work(tmp_path: Path) -> None:
+    said = [execute(naming(tmp_path, "train", "start_from", "mine"), "source", status=1)]
+    (tmp_path / "mine").mkdir()
+    said.append(execute(naming(tmp_path, "train", "start_from", "mine"), "source", status=1))
+    said.append(execute(naming(tmp_path, "train", "start_from", "params.yaml"), "source", status=1))
+    for text, got in zip(said, ("nothing there", "no model.json in it", "a file"), strict=True):
+        assert "`train.start_from` names no model" in text and got in text
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(("section", "name", "file"), FILES_OF_PARAMETERS)

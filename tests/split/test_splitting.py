@@ -185,7 +185,7 @@ def test_the_stage_writes_the_split_with_its_groups_and_says_how_many(prepared: 
     done = run_here("split", prepared)
     assert done.returncode == 0, done.stderr
     rows = table(prepared)
-    assert list(rows[0]) == ["id", "part", "group"] and len(rows) == 12
+    assert list(rows[0]) == ["id", "part", "group", "family"] and len(rows) == 12
     assert rows[0]["group"] == rows[11]["group"] and rows[0]["part"] == rows[11]["part"]
     assert set(read_split(prepared / "data/split.csv").values()) == set(PARTS)
     assert "12 images in 11 groups" in done.stdout

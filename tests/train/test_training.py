@@ -104,7 +104,7 @@ def test_changed_encoder_weights_never_resume_from_a_stale_checkpoint(
     keys = []
     for content in (b"A", b"A", b"B"):
         weights.write_bytes(content)
-        keys.append(key("the same parameters", inputs([], weights)))
+        keys.append(key("the same parameters", inputs([], [weights])))
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -113,7 +113,7 @@ def test_changed_images_label_maps_or_split_never_resume_from_a_stale_checkpoint
 ) -> None:
     monkeypatch.chdir(workspace)
     records = [record for part in ("train", "val") for record in read_part(PREPARED, SPLIT, part)]
-    paths = inputs(records, None)
+    paths = inputs(records, [])
     assert len(paths) == len(set(paths)) == 1 + 2 * 8  # the split; the image and label map of 6 + 2
     before = key("the same parameters", paths)
     for path in (SPLIT, paths[1], paths[-1]):

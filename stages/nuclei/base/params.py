@@ -92,6 +92,7 @@ class Split:
     test_fraction: Annotated[float, Field(ge=0, lt=0.5)]
     duplicate_similarity: Annotated[float, Field(gt=0, le=1)]
     list: str | None
+    by: Literal["group", "family"]
     folds: Annotated[int, Field(ge=2, le=100)]
     fold: Annotated[int, Field(ge=0)] | None
 
@@ -116,6 +117,7 @@ class Train:
     arch: str
     encoder_name: str
     encoder_weights: str | None
+    start_from: str | None
     instance_target: Literal["none", "border", "distance"]
     diameter_px: Diameter | None
     crop_px: Side
@@ -322,6 +324,14 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
         found.append(
             (names, "split.fold: got a fold and a split.list, each of which decides the split: set one to null")
         )
+    if _value(values, "split.by") == "family" and _value(values, "split.fold") is None:
+        text = (
+            "split.by: got family, and no split.fold: give the fold whose families are left out, 0 to split.folds - 1"
+        )
+        found.append(({"split.by", "split.fold"}, text))
+    if None not in (_value(values, "train.start_from"), _value(values, "train.encoder_weights")):
+        text = "train.start_from: got a model beside train.encoder_weights, which it would replace: set one to null"
+        found.append(({"train.start_from", "train.encoder_weights"}, text))
     if low >= high:
         names = {"train.normalise_low", "train.normalise_high"}
         found.append((names, f"train.normalise_low: got {low:g}, it should be less than train.normalise_high"))

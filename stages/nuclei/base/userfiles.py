@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nuclei.base.errors import InputError
 
+MODEL_SETTINGS = "model.json"  # every folder of a model holds it
 IMAGENET = "imagenet"  # the one value of train.encoder_weights that is neither null nor a file
 
 
@@ -62,6 +63,35 @@ def encoder_weights(given: str | None, workspace: Path) -> Path | None:
     return None if given in (None, IMAGENET) else absolute(str(given), workspace)
 
 
+def start_model(given: str | None, workspace: Path) -> Path | None:
+    """The absolute path of the folder given as train.start_from; None if it is null."""
+    return None if given is None else absolute(given, workspace)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model's folder that decide what it predicts, sorted: weights and settings, not its card."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".json", ".pth"))
+
+
+def describe_model(
+    parameter: str, folder: Path | None, workspace: Path, outputs: Iterable[str]
+) -> dict[str, dict[str, str]] | None:
+    """The SHA-256 of each of the `model_files` by its name; None if `folder` is None. Arguments as for `describe`.
+
+    Raises:
+        InputError: there is no folder with a model.json, or the pipeline writes it.
+    """
+    if folder is None:
+        return None
+    if not exists(folder / MODEL_SETTINGS):
+        got = "nothing there" if not exists(folder) else f"no {MODEL_SETTINGS} in it" if folder.is_dir() else "a file"
+        fix = f"correct `{parameter}` in params.yaml, or -S {parameter}=..."
+        expected = "null, or the folder of a model, such as models/nuclei"
+        raise InputError(f"`{parameter}` names no model", file=folder, got=got, expected=expected, fix=fix)
+    check_apart(parameter, folder, workspace, outputs)
+    return {path.name: {"sha256": _sha256(path)} for path in model_files(folder)}
+
+
 def describe(
     parameter: str,
     path: Path | None,
@@ -92,5 +122,9 @@ def describe(
         got = "a folder" if exists(path) else "nothing there"
         raise InputError(f"`{parameter}` names no file", file=path, got=got, expected=expected, fix=fix)
     check_apart(parameter, path, workspace, outputs)
+    return {"sha256": _sha256(path)}
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,7 +27,7 @@ MEANS = {  # metrics that are means over images, and the column that is averaged
     "average_precision_mean": "average_precision",
 }
 TP_COLUMNS = [f"tp{percent}" for percent in PERCENT]
-TEXT_COLUMNS = ["id", "part", "group", "modality"]
+TEXT_COLUMNS = ["id", "part", "group", "family", "modality"]
 COLUMNS = [
     *TEXT_COLUMNS,
     *("height", "width", "nuclei", "nuclei_predicted", "median_area_px", "tp", "fp", "fn", "tn"),

@@ -22,7 +22,7 @@ from nuclei.base.parallel import ordered_map
 from nuclei.base.progress import track
 from nuclei.evaluate.aggregate import NUMBERS, TP_COLUMNS, Columns, Row, rounded
 from nuclei.images.io import read_labels, read_scores
-from nuclei.images.records import Record, label_path, read_groups, read_part, score_path
+from nuclei.images.records import Record, label_path, read_families, read_groups, read_part, score_path
 from nuclei.scores.histogram import LEVELS, auc, average_precision, coarse, score_histogram
 from nuclei.scores.matching import match
 from nuclei.scores.metrics import PixelCounts, pixel_counts
@@ -97,10 +97,11 @@ def score_parts(
             fix = f"change split.{part}_fraction or the list in params.yaml"
             raise InputError(f"no image is in the part {part}: there is nothing to score", file=split, fix=fix)
     _check_complete(predictions, [record for found in records.values() for record in found])
-    return _score(records, read_groups(split), prepared, predictions, workers=workers)
+    of = read_groups(split), read_families(split)
+    return _score(records, *of, prepared, predictions, workers=workers)
 
 
-def score_image(record: Record, part: str, group: str, *, prepared: Path, predictions: Path) -> ImageScore:
+def score_image(record: Record, part: str, group: str, family: str, *, prepared: Path, predictions: Path) -> ImageScore:
     """Score the predicted label and score map of one image.
 
     Raises:
@@ -124,6 +125,7 @@ def score_image(record: Record, part: str, group: str, *, prepared: Path, predic
         "id": record.id,
         "part": part,
         "group": group,
+        "family": family,
         "modality": record.modality,
         "height": truth.shape[0],
         "width": truth.shape[1],
@@ -176,12 +178,15 @@ def _check_complete(predictions: Path, records: Sequence[Record]) -> None:
 def _score(
     records: Mapping[str, Sequence[Record]],
     groups: Mapping[str, str],
+    families: Mapping[str, str],
     prepared: Path,
     predictions: Path,
     *,
     workers: int | None,
 ) -> dict[str, PartScore]:
-    tasks = [(record, part, groups[record.id]) for part, found in records.items() for record in found]
+    tasks = [
+        (record, part, groups[record.id], families[record.id]) for part, found in records.items() for record in found
+    ]
     if workers is None and sum(record.height * record.width for record, *_ in tasks) < FEW_PX:
         workers = 1
     score = partial(_score_task, prepared=prepared, predictions=predictions)
@@ -189,7 +194,7 @@ def _score(
     return {part: _gathered(islice(images, len(found))) for part, found in records.items()}
 
 
-def _score_task(task: tuple[Record, str, str], prepared: Path, predictions: Path) -> ImageScore:
+def _score_task(task: tuple[Record, str, str, str], prepared: Path, predictions: Path) -> ImageScore:
     return score_image(*task, prepared=prepared, predictions=predictions)
 
 

@@ -1,4 +1,4 @@
-"""Scores by modality and by nucleus size, with intervals."""
+"""Scores by modality, family and nucleus size, with intervals."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def size_names(edges: NDArray[np.int64]) -> list[str]:
 
 
 def rows(score: PartScore, *, edges: NDArray[np.int64], seed: int, resamples: int) -> list[Row]:
-    """Score the images by modality, the images by the median area of their nuclei, and the nuclei by their own area.
+    """Score the images by modality, family and median area of their nuclei, and the nuclei by their own area.
 
     Args:
         score: of a part.
@@ -82,6 +82,8 @@ def _strata(score: PartScore, edges: NDArray[np.int64]) -> Iterator[tuple[str, s
     size = np.where(np.isnan(median), len(names), np.searchsorted(edges, median))
     own = np.searchsorted(edges, score.areas)
     images = [("modality", name, modality == name) for name in MODALITIES]
+    family = np.array([row["family"] for row in score.rows])
+    images += [("family", name, family == name) for name in np.unique(family).tolist()]
     images += [("size", name, size == number) for number, name in enumerate([*names, "no nuclei"])]
     for grouping, name, where in images:
         yield grouping, name, aggregate.chosen(score.columns, where), score.groups[where]

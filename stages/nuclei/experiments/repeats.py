@@ -20,6 +20,7 @@ from nuclei.experiments.revisions import Snapshot
 SEED_COLUMNS = ["part", "modality", "images", "groups", "metric", "mean", "low", "high", "std"]
 FOLD_COLUMNS = ["grouping", "stratum", "images", "groups", "nuclei", "metric", "value", "low", "high"]
 ALL = "all"
+MEAN = "mean of the families"
 FOLD, FOLDS = "split.fold", "split.folds"
 
 Row = dict[str, Any]
@@ -70,9 +71,10 @@ def join(runs: Sequence[Snapshot]) -> tuple[list[str], list[Row]]:
     """Tabulate the folds of a cross-validation as one test set, in which every image is scored exactly once.
 
     Returns:
-        The columns, which are FOLD_COLUMNS and one for each fold; and the rows: over all images, by modality, and by
-        the median area of the nuclei of an image, in quartiles. `value` is computed from all images together, `low` and
-        `high` are its 95 % interval over groups. A cell is empty where a value is undefined.
+        The columns, which are FOLD_COLUMNS and one for each fold; and the rows: over all images, by modality, by
+        family, and by the median area of the nuclei of an image, in quartiles. `value` is computed from all images
+        together, `low` and `high` are its 95 % interval over groups. Where there are several families, the stratum MEAN
+        is the mean of their values, in which every family counts alike. A cell is empty where a value is undefined.
 
     Raises:
         InputError: a fold is missing or named twice; the runs differ in another parameter; an image is test in two
@@ -87,11 +89,15 @@ def join(runs: Sequence[Snapshot]) -> tuple[list[str], list[Row]]:
     tables = [run.images["test"][1] for run in runs]
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     modalities = np.array([name for run in runs for name in run.modalities["test"]])
+    families = np.array([name for run in runs for name in run.families["test"]])
     rows = []
-    for grouping, stratum, where in _strata(columns, modalities):
-        chosen = aggregate.chosen(columns, where)
-        values, bounds = aggregate.metrics(chosen), _intervals([chosen], groups[where])
-        each = [aggregate.metrics(aggregate.chosen(columns, where & (fold == number))) for number in range(len(runs))]
+    for grouping, stratum, where in _strata(columns, modalities, families):
+        chosen, of = aggregate.chosen(columns, where), families[where] if stratum == MEAN else None
+        values, bounds = _metrics(chosen, of), _intervals([chosen], groups[where], of)
+        each = []
+        for number in range(len(runs)):
+            inside = where & (fold == number)
+            each.append(_metrics(aggregate.chosen(columns, inside), families[inside] if stratum == MEAN else None))
         counts = {"images": int(where.sum()), "groups": len(np.unique(groups[where]))}
         head = {"grouping": grouping, "stratum": stratum, **counts, "nuclei": int(chosen["nuclei"].sum())}
         for metric, value in values.items():
@@ -156,11 +162,18 @@ def _tested(runs: Sequence[Snapshot]) -> tuple[NDArray[np.int64], NDArray[np.int
     return fold, numbered(names)
 
 
-def _strata(columns: Columns, modalities: NDArray[np.str_]) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+def _strata(
+    columns: Columns, modalities: NDArray[np.str_], families: NDArray[np.str_]
+) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """The grouping, the name and the images of each stratum that has any."""
     yield ALL, ALL, np.ones(len(modalities), bool)
     for modality in sorted(set(modalities.tolist()) - {""}):
         yield "modality", modality, modalities == modality
+    names = sorted(set(families.tolist()) - {""})
+    if len(names) > 1:
+        yield "family", MEAN, families != ""
+    for name in names:
+        yield "family", name, families == name
     area = columns["median_area_px"]
     edges = size_edges(area[np.isfinite(area)].astype(np.int64))
     for number, name in enumerate(size_names(edges)):
@@ -173,11 +186,32 @@ def _reported(run: Snapshot, part: str) -> dict[str, Any]:
     return {name: value for name, value in run.metrics[part].items() if name not in COUNTS}
 
 
-def _intervals(tables: Sequence[Columns], groups: NDArray[np.int64]) -> Mapping[str, tuple[float, float]]:
-    """Of each metric, averaged over tables of the same images."""
+def _metrics(
+    columns: Columns, families: NDArray[np.str_] | None, weights: NDArray[np.int64] | None = None
+) -> dict[str, Any]:
+    """The metrics of the images or, where their families are given, the mean of the metrics of each family.
+
+    A family counts where its metric is defined, and in a resample only if one of its groups was drawn.
+    """
+    if families is None:
+        return aggregate.metrics(columns, weights)
+    if weights is None:
+        weights = np.ones(len(families), np.int64)
+    found = []
+    for name in np.unique(families):
+        where = families == name
+        found.append(aggregate.metrics(aggregate.chosen(columns, where), weights[..., where]))
+    values = {name: np.ma.masked_invalid([of[name] for of in found]) for name in aggregate.metrics(columns)}
+    return {name: np.ma.filled(of.mean(axis=0), np.nan) for name, of in values.items()}
+
+
+def _intervals(
+    tables: Sequence[Columns], groups: NDArray[np.int64], families: NDArray[np.str_] | None = None
+) -> Mapping[str, tuple[float, float]]:
+    """Of each metric, averaged over tables of the same images; `families` as for `_metrics`."""
 
     def statistics(weights: NDArray[np.int64]) -> dict[str, Any]:
-        found = [aggregate.metrics(table, weights) for table in tables]
+        found = [_metrics(table, families, weights) for table in tables]
         return {name: np.mean([of[name] for of in found], axis=0) for name in found[0]}
 
     undefined = [aggregate.undefined(table) for table in tables]

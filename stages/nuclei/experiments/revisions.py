@@ -36,6 +36,7 @@ class Snapshot:
         parameters: every leaf of params.yaml by its dotted name, as JSON.
         images: for each part, the ids and the numeric columns of its rows in the per-image table.
         modalities: for each part, the modality of each image in the same order; "" where the table has none.
+        families: for each part, the family of each image in the same order; "" where the table has none.
         groups: for each part, the group of each image in the same order; a part is absent where the table has no
             groups, because it was written before they were recorded.
         training: when, where and for how long the model was trained (see train/provenance.py); empty where that is not
@@ -49,6 +50,7 @@ class Snapshot:
     parameters: Mapping[str, str]
     images: Mapping[str, tuple[list[str], Columns]]
     modalities: Mapping[str, list[str]]
+    families: Mapping[str, list[str]]
     groups: Mapping[str, list[str]]
     training: Mapping[str, Any]
     started: Mapping[str, str] | None = None
@@ -168,7 +170,7 @@ def _snapshot(name: str, read: Callable[[str], bytes | None], missing: Callable[
     except (AttributeError, ValueError) as error:
         raise InputError("the metrics can not be read", file=where(METRICS), got=error) from None
     rows, columns = aggregate.numbers(text(PER_IMAGE), where(PER_IMAGE))
-    images, modalities, groups = {}, {}, {}
+    images, modalities, families, groups = {}, {}, {}, {}
     parts = np.array([row["part"] for row in rows])
     for part in dict.fromkeys(parts.tolist()):
         of_part = [row for row in rows if row["part"] == part]
@@ -177,13 +179,15 @@ def _snapshot(name: str, read: Callable[[str], bytes | None], missing: Callable[
             raise InputError("an image is listed twice in the per-image table", file=where(PER_IMAGE), got=part)
         images[part] = ids, aggregate.chosen(columns, parts == part)
         modalities[part] = [row.get("modality") or "" for row in of_part]
+        families[part] = [row.get("family") or "" for row in of_part]
         if "group" in rows[0]:
             groups[part] = [row["group"] for row in of_part]
             if not all(groups[part]):
                 got = f"{ids[groups[part].index('')]} in {part}"
                 raise InputError("an image has no group in the per-image table", file=where(PER_IMAGE), got=got)
     training = _training(read(RUN), read(HISTORY))
-    return Snapshot(name, metrics, _parameters(text(PARAMS), name), images, modalities, groups, training)
+    parameters = _parameters(text(PARAMS), name)
+    return Snapshot(name, metrics, parameters, images, modalities, families, groups, training)
 
 
 def _training(run: bytes | None, history: bytes | None) -> dict[str, Any]:

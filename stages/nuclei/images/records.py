@@ -124,11 +124,16 @@ def read_groups(split: str | Path) -> dict[str, str]:
     Raises:
         InputError: as `read_split`, or an image has no group.
     """
-    rows = read_rows(split, ["id", "group"], fix=REMAKE)
-    without = [row["id"] for row in rows if not row["group"]]
-    if without:
-        raise InputError("images of a split have no group", file=split, got=", ".join(without[:3]), fix=REMAKE)
-    return {row["id"]: row["group"] for row in rows}
+    return _read_column(split, "group")
+
+
+def read_families(split: str | Path) -> dict[str, str]:
+    """Read the family of each id from split.csv: images of one size, modality and look, see split/families.py.
+
+    Raises:
+        InputError: as `read_split`, or an image has no family.
+    """
+    return _read_column(split, "family")
 
 
 def is_name(id: str) -> bool:
@@ -150,6 +155,14 @@ def label_path(folder: str | Path, id: str) -> Path:
 def score_path(folder: str | Path, id: str) -> Path:
     """Path of the score map in a folder such as `data/predictions`."""
     return Path(folder) / "scores" / f"{id}.png"
+
+
+def _read_column(split: str | Path, column: str) -> dict[str, str]:
+    rows = read_rows(split, ["id", column], fix=REMAKE)
+    without = [row["id"] for row in rows if not row[column]]
+    if without:
+        raise InputError(f"images of a split have no {column}", file=split, got=", ".join(without[:3]), fix=REMAKE)
+    return {row["id"]: row[column] for row in rows}
 
 
 def _read_table(path: Path, columns: list[str]) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ AMOUNTS = {"images", "groups", "nuclei"}  # in metrics.json, but not metrics
 DIGITS = {"auc": 4, "auc_mean": 4, "count_error": 2, "splits": 2, "merges": 2}  # decimals; all other metrics have three
 GROUPINGS = {
     "modality": "modality",
+    "family": "family: image size, modality and background",
     "size": "the median area of the nuclei of an image",
     "nucleus size": "the area of the nucleus itself",
 }

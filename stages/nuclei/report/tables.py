@@ -30,7 +30,7 @@ STRATUM_SCORES = {  # scores by modality and by size, and their headings
 }
 
 # Columns of text; all others hold numbers, or an empty cell where a score is undefined.
-TEXT = {"id", "part", "modality", "class", "actual", "predicted", "grouping", "group", "stratum"}
+TEXT = {"id", "part", "family", "modality", "class", "actual", "predicted", "grouping", "group", "stratum"}
 COLUMNS = {
     "per_image": "id part group modality height width nuclei nuclei_predicted median_area_px dice iou precision recall "
     "map ap50 ap75 sq rq pq aji count_error splits merges",

@@ -75,33 +75,49 @@ def split(
 
 
 def split_fold(
-    records: Sequence[Record], groups: Sequence[int], *, fold: int, folds: int, val_fraction: float, seed: int
+    records: Sequence[Record],
+    groups: Sequence[int],
+    *,
+    fold: int,
+    folds: int,
+    val_fraction: float,
+    seed: int,
+    families: Sequence[str] | None = None,
 ) -> dict[str, str]:
     """Divide images for one fold of a cross-validation: over all folds, every image is a test image exactly once.
 
     Groups stay whole, and modalities and sizes are spread evenly over the folds (scikit-learn's StratifiedGroupKFold).
-    The images of the fold are test; val is drawn from the others in the same way, train has the rest.
+    The images of the fold are test; val is drawn from the others in the same way, train has the rest. With `families`,
+    a family is test as a whole; val is drawn from the groups of the other families, so it resembles train, not test.
 
     Args:
         records, groups, seed: as for `split`; the same seed gives every fold of one cross-validation.
         fold: which one is test, 0 to folds - 1.
         folds: how many there are.
         val_fraction: of all images, about.
+        families: the family of each image, the same for all images of a group; None: folds are made of groups.
 
     Returns:
         The part of each id, sorted by id.
 
     Raises:
-        InputError: there are too few groups.
+        InputError: there are too few groups or families.
     """
-    pairs = sorted(zip(records, groups, strict=True), key=lambda pair: pair[0].id)
-    ids, strata = np.array([record.id for record, _ in pairs]), np.array([_stratum(record) for record, _ in pairs])
-    first = {group: number for number, group in enumerate(dict.fromkeys(group for _, group in pairs))}
-    group = np.array([first[group] for _, group in pairs])  # so that folds do not depend on the numbers given
-    if len(first) < 2 * folds:
-        got, expected = f"{len(ids)} images in {len(first)} groups", f"at least {2 * folds} groups"
+    order = sorted(range(len(records)), key=lambda number: records[number].id)
+    ids, strata = (np.array([of(records[number]) for number in order]) for of in (lambda r: r.id, _stratum))
+    group = _numbered([groups[number] for number in order])
+    if (several := len(np.unique(group))) < 2 * folds:
+        got, expected = f"{len(ids)} images in {several} groups", f"at least {2 * folds} groups"
         raise InputError("too few images for so many folds", got=got, expected=expected, fix="lower split.folds")
-    rest, test = _folds(strata, group, folds, seed)[fold]
+    if families is None:
+        rest, test = _folds(strata, group, folds, seed)[fold]
+    else:
+        _check_families(families, folds)
+        modality = np.array([records[number].modality for number in order])
+        rest, test = _folds(modality, _numbered([families[number] for number in order]), folds, seed)[fold]
+        if len(np.unique(group[rest])) < 2:
+            fix = "set split.by to group, or take more images"
+            raise InputError("the other families are too few images to train and validate on", got="1 group", fix=fix)
     shares = max(2, round(len(rest) / (val_fraction * len(ids))))
     train, val = _folds(strata[rest], group[rest], min(shares, len(np.unique(group[rest]))), seed)[0]
     parts = {"train": ids[rest[train]], "val": ids[rest[val]], "test": ids[test]}
@@ -110,8 +126,27 @@ def split_fold(
     return dict(sorted(found.items()))
 
 
+def _check_families(families: Sequence[str], folds: int) -> None:
+    """Raise InputError if there are fewer families than folds."""
+    names = sorted(set(families))
+    if len(names) == 1:
+        fix = "set split.by to group"
+        raise InputError("all images are one family: there is nothing to leave out", got=names[0], fix=fix)
+    if len(names) < folds:
+        got, expected = f"{len(names)} ({_some(names)})", f"at least {folds}, one for each of split.folds"
+        raise InputError("too few families for so many folds", got=got, expected=expected, fix="lower split.folds")
+
+
+def _numbered(names: Iterable[int] | Iterable[str]) -> Indices:
+    """Numbers from 0 in the order in which the names first occur, so that folds do not depend on the names."""
+    first: dict[int | str, int] = {}
+    return np.array([first.setdefault(name, len(first)) for name in names])
+
+
 def _folds(strata: NDArray[np.str_], groups: Indices, folds: int, seed: int) -> list[tuple[Indices, Indices]]:
     """The indices outside and inside each fold; groups are whole, and strata as even as groups allow."""
+    if np.unique(strata, return_counts=True)[1].max() < folds:  # scikit-learn refuses strata that are all so small
+        strata = np.full_like(strata, "")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a stratum may have fewer images than there are folds
         maker = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

@@ -1,0 +1,63 @@
+"""A training that starts from a model starts with all of its weights, and only with those of the same network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from committed import run_here
+from conftest import draw_discs, write_params, write_prepared
+from nuclei.base.errors import InputError
+from nuclei.base.params import Params
+from nuclei.network.segmenter import Segmenter, make_net
+from nuclei.train.starting import first_net
+from train import first_settings
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory: pytest.TempPathFactory) -> Params:
+    return write_params(tmp_path_factory.mktemp("params"))
+
+
+@pytest.fixture(scope="module")
+def model(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, and batch statistics that are not those of a new network."""
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(5)
+    net = make_net("Unet", params.train.encoder_name, params.train.instance_target)
+    net(torch.randn(4, 3, 32, 32))
+    Segmenter(net, first_settings(params)).save(folder)
+    return folder
+
+
+def test_a_start_from_a_model_predicts_at_once_what_that_model_predicts(params: Params, model: Path) -> None:
+    torch.manual_seed(6)
+    rgb = draw_discs(0, 64, 64)[0]
+    started = Segmenter(first_net(params.train, None, model), first_settings(params))
+    expected = Segmenter.load(model, device="cpu").maps(rgb, 12.0)
+    assert len(expected) == 2  # foreground, and the second head
+    np.testing.assert_array_equal(started.maps(rgb, 12.0), expected)
+    afresh = Segmenter(first_net(params.train, None, None), first_settings(params))
+    assert np.abs(afresh.maps(rgb, 12.0) - expected).max() > 0.01
+
+
+@pytest.mark.parametrize(("name", "value"), [("arch", "Linknet"), ("instance_target", "border")])
+def test_a_model_of_another_network_is_refused(name: str, value: str, model: Path, tmp_path: Path) -> None:
+    train = write_params(tmp_path, train={name: value}).train
+    there = {"arch": "Unet", "instance_target": "distance"}[name]
+    with pytest.raises(InputError, match=rf"another network(.|\n)*{name} {there}(.|\n)*-S train.{name}={there}"):
+        first_net(train, None, model)
+
+
+def test_the_stage_trains_on_from_a_model(model: Path, tmp_path: Path) -> None:
+    write_prepared(tmp_path, {"train": 4, "val": 1})
+    rate = 1e-9  # nothing is learnt
+    write_params(tmp_path, epochs=1, train={"start_from": str(model), "learning_rate": rate, "ema_decay": 0})
+    done = run_here("train", tmp_path)
+    assert done.returncode == 0, done.stderr
+    before, after = (torch.load(folder / "unet_final_model.pth") for folder in (model, tmp_path / "data/model"))
+    kernels = [name for name, value in before.items() if value.ndim == 4]
+    assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in kernels)
