@@ -28,7 +28,7 @@ CITATION = Path(__file__).parents[3] / citation.FILE  # the working directory ma
 PAGE, TEMPLATE = "index.html", "page.html.j2"
 SHOWN = 2000  # images: with a thumbnail of 6 kB each, the page has about 17 MB
 BARS, X_LABELS, Y_LABELS = 30, 8, 4  # of a histogram, at most
-LEFT, RIGHT, TOP, BOTTOM = 56, 470, 10, 180  # of the plot, in units of the drawing of 480 by 230
+LEFT, RIGHT, TOP, BOTTOM = 88, 470, 10, 180  # of the plot, in units of the drawing of 480 by 230
 
 
 @dataclass
