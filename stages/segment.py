@@ -24,6 +24,7 @@ from nuclei.segment.finding import Found, find_images, read_list
 from nuclei.segment.manifest import Manifest, check_unchanged, hash_of, opened
 from nuclei.segment.marks import check_replaceable
 from nuclei.segment.opening import add_reading_options, reading_of
+from nuclei.segment.page import PAGE, write_page
 from nuclei.segment.rois import ROIS
 from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, write_tables
@@ -43,7 +44,7 @@ def main() -> None:
         raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected="at least 1 pixel")
     if not arguments.force:
         check_replaceable(path for image in found.images for path in results(image, out, arguments.rois))
-        check_unchanged([out / NUCLEI, out / IMAGES], out)
+        check_unchanged([out / NUCLEI, out / IMAGES, out / PAGE], out)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
     from nuclei.network.segmenter import model_files
@@ -70,6 +71,7 @@ def main() -> None:
                     failed[image.stem] = error
         finally:  # after Ctrl-C too
             write_tables(manifest, out)
+            write_page(manifest, out, failed, str(arguments.model), options)
         report(manifest, found, failed, f"{out}, with the model {arguments.model}")
 
 

@@ -131,7 +131,7 @@ def test_the_diameters_that_are_rescaled_are_named(workspace: Path, text: Callab
     assert "takes every image at the scale that it has" in text()
     settings = replace(SETTINGS, diameter_px=25.0)
     card.write(workspace / "MODEL.md", settings, citation.read(ROOT / "CITATION.cff"), None, [])
-    assert re.search(r"nuclei of 10 to 42 px reach", (workspace / "MODEL.md").read_text())
+    assert re.search(r"nuclei of 6 to 250 px reach", (workspace / "MODEL.md").read_text())
 
 
 def test_of_a_model_outside_its_workspace_the_card_says_that_nothing_is_known(tmp_path: Path) -> None:

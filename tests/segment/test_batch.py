@@ -85,6 +85,13 @@ def test_an_image_whose_label_map_or_overlay_is_gone_is_segmented_again(here: Pa
     assert contents(here / "out") == before
 
 
+def test_an_image_is_as_certain_as_its_nuclei_are_on_average() -> None:
+    labels = np.array([[1, 1, 0], [2, 0, 0]])
+    foreground = np.array([[0.9, 0.7, 0.1], [0.6, 0.2, 0.3]], np.float32)
+    assert batch.certainty(foreground, labels) == pytest.approx((0.8 + 0.6) / 2)
+    assert batch.certainty(foreground, np.zeros_like(labels)) is None
+
+
 @pytest.fixture
 def series(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Each file has three frames."""

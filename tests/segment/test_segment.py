@@ -32,10 +32,10 @@ class Threshold:
         return Scale(diameter_px, self.settings.diameter_px)
 
     def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
-        return rgb.max(axis=2, keepdims=True) > 127
+        return (rgb.max(axis=2) > 127)[None].astype(np.float32)
 
     def label(self, maps: np.ndarray) -> np.ndarray:
-        return label(maps[..., 0]).astype(np.uint16)
+        return label(maps[0]).astype(np.uint16)
 
 
 @pytest.fixture

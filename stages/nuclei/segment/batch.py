@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Picture
+from scipy import ndimage
 
 from nuclei.images.stacks import Reading
 from nuclei.pictures.montages import fitted
@@ -91,7 +92,8 @@ class Batch:
         """Write the results of a plane, and return its row of the manifest."""
         start = time.perf_counter()
         scale = self.segmenter.scale(plane.rgb, self.options.diameter_px)
-        labels = self.segmenter.label(self.segmenter.predict(plane.rgb, scale))
+        maps = self.segmenter.predict(plane.rgb, scale)
+        labels = self.segmenter.label(maps)
         labels_path, overlay_path = image.results(self.out)
         write_marked_labels(labels_path, labels)
         write_marked_rgb(overlay_path, overlay(plane.rgb, labels))
@@ -110,6 +112,7 @@ class Batch:
             channels=channels,
             pixel_size_um=plane.pixel_size_um,
             notes=tuple(text for text in (*plane.notes, scale.warning) if text),
+            certainty=certainty(maps[0], labels),
             seconds=time.perf_counter() - start,
             thumbnail=thumbnail(plane.rgb, labels),
         )
@@ -128,6 +131,18 @@ def named(image: Image, suffix: str) -> Image:
     """One plane of an image file, whose name has the suffix before the extension."""
     name = PurePath(image.name)
     return Image(image.path, name.with_name(f"{name.stem}{suffix}{name.suffix}").as_posix())
+
+
+def certainty(foreground: NDArray[np.float32], labels: NDArray[np.integer]) -> float | None:
+    """The mean over nuclei of the mean probability of the foreground in each; None without nuclei.
+
+    Args:
+        foreground: (H, W), the probability of belonging to any nucleus.
+        labels: (H, W), 0 = background, 1..n the nuclei.
+    """
+    if not labels.any():
+        return None
+    return float(np.mean(ndimage.mean(foreground, labels, np.arange(1, labels.max() + 1))))
 
 
 def rounded(column: Column) -> list[Value]:
