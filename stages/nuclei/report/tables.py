@@ -178,7 +178,7 @@ def read_table(path: Path, name: str) -> Table:
     if not rows:
         raise InputError("a table is empty", file=path, expected="at least one row", fix=REMAKE)
     table: Table = pd.DataFrame(rows)
-    for column in [column for column in table.columns if column not in TEXT or column not in required]:
+    for column in [column for column in table.columns if column not in TEXT]:
         numbers = pd.to_numeric(table[column], errors="coerce")
         wrong = numbers.isna() & ~table[column].str.lower().isin(["", "nan"])
         if wrong.any():
