@@ -31,7 +31,7 @@ def main() -> None:
     params = load()
     records = [record for part in params.evaluate.parts for record in read_part(PREPARED, SPLIT, part)]
     if not records:
-        fix = "dvc repro export, which needs no scores; or give the split a val and a test part"
+        fix = "stop after `dvc repro train`, whose data/model is complete; or give the split a val and a test part"
         raise InputError("there is no image to evaluate", file=SPLIT, got=f"none in {params.evaluate.parts}", fix=fix)
     keep_freed_memory()
     segmenter = Segmenter.load(MODEL, device=params.evaluate.device)

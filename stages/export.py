@@ -3,6 +3,7 @@
     python stages/export.py                                    # the stage: data/model to data/export
     python stages/export.py MODEL -o OUT                       # the folder of any model
     python stages/export.py MODEL -o OUT --bioimageio IMAGE    # and a package, whose test image is made of IMAGE
+    python stages/export.py MODEL -o OUT --folds TABLE         # with the scores of a cross-validation in the card
 
 Reads:      MODEL, CITATION.cff and, where MODEL is the data/model of a workspace, that workspace's params.yaml,
             data/source.json, data/prepared/index.csv, data/split.csv, reports/metrics.json, metrics_ci.json,
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path, default=MODEL, help="the folder of a trained model")
     parser.add_argument("-o", "--out", type=Path, default=OUT, help="the folder to write")
     parser.add_argument("--bioimageio", type=Path, metavar="IMAGE", help="write a bioimage.io package too")
+    parser.add_argument(
+        "--folds", type=Path, nargs="+", default=[], metavar="TABLE", help="add to the card, of repeats.py"
+    )
     arguments = parser.parse_args()
     if arguments.out.exists() and (arguments.out == arguments.model or not is_export(arguments.out)):
         fix = "give a folder that does not exist yet, or one that an export wrote"
@@ -44,6 +48,7 @@ def main() -> None:
     from nuclei.images.io import read_rgb
     from nuclei.network.segmenter import SETTINGS, WEIGHTS, Segmenter
 
+    folds = {path.name: card.read_folds(path) for path in arguments.folds}
     segmenter = Segmenter.load(arguments.model, device="cpu")
     cited = citation.read(CITATION)
     known = None
@@ -55,7 +60,7 @@ def main() -> None:
         folder.mkdir()
         difference = graph.write(segmenter, folder / GRAPH)
         described = [*sorted(arguments.model.glob("*.pth")), arguments.model / SETTINGS, folder / GRAPH]
-        card.write(folder / card.NAME, segmenter.settings, cited, known, described)
+        card.write(folder / card.NAME, segmenter.settings, cited, known, described, folds)
         if arguments.bioimageio:
             try:
                 from nuclei.export import package

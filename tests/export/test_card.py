@@ -78,6 +78,53 @@ def test_the_scores_stand_with_their_intervals_and_their_numbers_of_images_and_g
     assert f"| test | all | 1 | 1 |{' 0.812 [0.700, 0.900] |' * 5}\n" in text()
 
 
+def test_a_model_of_every_image_has_no_scores_and_not_those_of_an_earlier_one(
+    workspace: Path, text: Callable[[], str]
+) -> None:
+    rows = files.read_rows(workspace / "data/split.csv", ["id"], "")
+    files.write_rows(workspace / "data/split.csv", ["id", "part", "group"], [row | {"part": "train"} for row in rows])
+    assert "Every image was a training image" in text()
+    assert "0.812" not in text() and "| train | 7 |" in text()
+
+
+def fold_rows(**changes: object) -> list[dict[str, object]]:
+    head = {"images": 9, "groups": 3, "nuclei": 30, "value": 0.7512, "low": 0.7, "high": ""}
+    strata = [("all", "all"), ("family", "64x64 tissue on pink"), ("size", "up to 9 px")]
+    return [
+        {"grouping": grouping, "stratum": stratum, **head, "metric": metric} | changes
+        for grouping, stratum in strata
+        for metric in ("accuracy", *card.METRICS)
+    ]
+
+
+def test_the_scores_of_folds_stand_beside_or_in_place_of_those_of_the_model(tmp_path: Path) -> None:
+    write(tmp_path / "families.csv", fold_rows(high=0.8))
+    folds = {"families.csv": card.read_folds(tmp_path / "families.csv")}
+    card.write(tmp_path / "MODEL.md", SETTINGS, citation.read(ROOT / "CITATION.cff"), None, [], folds)
+    text = (tmp_path / "MODEL.md").read_text(encoding="utf-8")
+    assert "### Left out: families.csv\n" in text
+    for stratum in ("all", "64x64 tissue on pink"):
+        assert f"| {stratum} | 9 | 3 |{' 0.751 [0.700, 0.800] |' * 5}\n" in text
+    assert "up to 9 px" not in text
+
+
+def test_a_table_that_is_none_of_folds_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "folds.csv", fold_rows(images="many"))
+    with pytest.raises(InputError, match=r"table of folds can not be read(.|\n)*folds.csv(.|\n)*stages/repeats.py"):
+        card.read_folds(tmp_path / "folds.csv")
+    write(tmp_path / "folds.csv", [{"id": 1}])
+    with pytest.raises(InputError, match="lacks columns"):
+        card.read_folds(tmp_path / "folds.csv")
+
+
+def test_the_licence_of_the_weights_that_training_began_with_is_recalled(workspace: Path) -> None:
+    for name, said in (("encoder_weights", "began with published weights"), ("start_from", "began with another model")):
+        recipe = RECIPE | {"train": {name: "a/path"}}
+        run = card.read_run(workspace, "", recipe)
+        card.write(workspace / "MODEL.md", SETTINGS, citation.read(ROOT / "CITATION.cff"), run, [])
+        assert f"{said}, whose licence applies as well |" in (workspace / "MODEL.md").read_text(encoding="utf-8")
+
+
 def test_a_score_without_an_interval_stands_alone(text: Callable[[], str]) -> None:
     assert f"| test | fluorescence | 1 | 1 |{' 0.543 |' * 5}\n" in text()
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ class Run:
         data: what it was trained on, in words.
         synthetic: whether that was the built-in sample.
         parts: of the split.
-        scores: of val and test, over all images and by modality.
+        scores: of val and test, over all images and by modality; none where every image is a training image.
         machine: what reports/run.js says of the training, None where that is not of this model.
     """
 
@@ -88,7 +89,14 @@ class Run:
     machine: Mapping[str, Any] | None
 
 
-def write(path: Path, settings: Settings, citation: Citation, run: Run | None, described: Sequence[Path]) -> None:
+def write(
+    path: Path,
+    settings: Settings,
+    citation: Citation,
+    run: Run | None,
+    described: Sequence[Path],
+    folds: Mapping[str, Sequence[Score]] = MappingProxyType({}),
+) -> None:
     """Write the card of a model.
 
     Args:
@@ -97,6 +105,7 @@ def write(path: Path, settings: Settings, citation: Citation, run: Run | None, d
         citation: of the project.
         run: what is known of the model's training; None for nothing.
         described: the model's files, whose hashes the card gives.
+        folds: tables of other trainings of the recipe, as `read_folds` returns them, by the names of their files.
     """
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
@@ -109,6 +118,7 @@ def write(path: Path, settings: Settings, citation: Citation, run: Run | None, d
         hashes={file.name: sha256(file) for file in described},
         metrics=METRICS,
         modalities=MODALITIES,
+        folds=folds,
         zooms=(SMALLEST_ZOOM, LARGEST_ZOOM),
         rescaled=None if settings.diameter_px is None else _rescaled(settings.diameter_px),
         rare=[] if run is None else _rare(run.parts),
@@ -131,14 +141,44 @@ def read_run(workspace: Path, weights_sha256: str, recipe: Mapping[str, Any]) ->
     source = files.read_json(source_path, REMAKE)
     if not isinstance(source, dict) or source.get("kind") not in SOURCES:
         raise InputError("the data source is unknown", file=source_path, got=source, expected=list(SOURCES), fix=REMAKE)
+    parts = _parts(workspace)
+    # where every image is a training image, the reports are of an earlier model
+    left_out = any(part.images for part in parts if part.name != "train")
     return Run(
         recipe=_leaves(recipe),
         data=_described(source),
         synthetic=source["kind"] == "sample",
-        parts=_parts(workspace),
-        scores=_scores(workspace / "reports"),
+        parts=parts,
+        scores=_scores(workspace / "reports") if left_out else [],
         machine=_machine(workspace / "reports/run.js", weights_sha256),
     )
+
+
+def read_folds(path: Path) -> list[Score]:
+    """Read a table that stages/repeats.py joined from folds: the scores over all images, by modality and by family.
+
+    Raises:
+        InputError: the file is missing, or is not such a table.
+    """
+    fix = "give the table that python stages/repeats.py wrote of the folds of a cross-validation"
+    rows = files.read_rows(path, ["grouping", "stratum", "images", "groups", "metric", "value", "low", "high"], fix)
+    found: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        if row["grouping"] in ("all", "modality", "family"):
+            found.setdefault((row["grouping"], row["stratum"]), {})[row["metric"]] = row
+    try:
+        return [
+            Score(
+                part=grouping,
+                stratum=stratum,
+                images=int(of["dice"]["images"]),
+                groups=int(of["dice"]["groups"]),
+                metrics={name: (_number(of[name]["value"]), *_bounds(of[name])) for name in METRICS},
+            )
+            for (grouping, stratum), of in found.items()
+        ]
+    except (KeyError, ValueError) as error:
+        raise InputError("the table of folds can not be read", file=path, got=repr(error), fix=fix) from None
 
 
 def sha256(path: Path) -> str:
