@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 
 from nuclei.base import errors, files
 from nuclei.evaluate import aggregate
@@ -38,6 +39,7 @@ def run_here(script: str, folder: Path, *arguments: str) -> subprocess.Completed
         contextlib.redirect_stderr(err),
         mock.patch("sys.argv", [script, *arguments]),
     ):
+        get_reusable_executor().shutdown()  # worker processes stay in the folder in which they were started
         try:
             errors.run(importlib.import_module(script).main)
         except SystemExit as end:

@@ -21,7 +21,7 @@ import torch
 from committed import run_here
 from conftest import ROOT, write_params
 from nuclei.base import files
-from nuclei.fetch import packing, simulate
+from nuclei.fetch import packing, sample
 from nuclei.images import io as images
 from nuclei.train.checkpoint import Checkpoint
 
@@ -108,7 +108,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with a data set of six images that is not prepared yet."""
     folder = tmp_path_factory.mktemp("packed")
     (folder / "data/raw").mkdir(parents=True)
-    simulate.write_sample(folder / "data/raw", images=6, unlabelled=1, seed=0)
+    sample.write_sample(folder / "data/raw", images=6, unlabelled=1, seed=0)
     write_params(folder)
     return folder
 
@@ -209,7 +209,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "an image": lambda path: images.write_rgb(path, NOISE),
     "a label map": lambda path: images.write_labels(path, NOISE[..., 0]),
     "an archive": lambda path: packing.write_archive(ROOT / "reports/figures", path),
-    "a drawn data set": lambda path: simulate.write_sample(path, images=1, unlabelled=0, seed=0),
+    "a drawn data set": lambda path: sample.write_sample(path, images=1, unlabelled=0, seed=0),
     "maps for the search": store_maps,
 }
 
