@@ -64,7 +64,15 @@ def finished_run(folder: Path, *, images: int = 16, side_px: int = 96, kind: str
             write_labels(label_path(predictions, id), predicted)
             group = split[-1]["group"]
             scores.append(
-                {"id": id, "part": part, "group": group, "modality": look, **size, **_scores(rng, int(predicted.max()))}
+                {
+                    "id": id,
+                    "part": part,
+                    "group": group,
+                    "family": f"{side_px} {look}",
+                    "modality": look,
+                    **size,
+                    **_scores(rng, int(predicted.max())),
+                }
             )
     defect = {
         "id": "image0000",

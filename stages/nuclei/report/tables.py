@@ -32,8 +32,8 @@ STRATUM_SCORES = {  # scores by modality and by size, and their headings
 # Columns of text; all others hold numbers, or an empty cell where a score is undefined.
 TEXT = {"id", "part", "family", "modality", "class", "actual", "predicted", "grouping", "group", "stratum"}
 COLUMNS = {
-    "per_image": "id part group modality height width nuclei nuclei_predicted median_area_px dice iou precision recall "
-    "map ap50 ap75 sq rq pq aji count_error splits merges",
+    "per_image": "id part group family modality height width nuclei nuclei_predicted median_area_px dice iou precision "
+    "recall map ap50 ap75 sq rq pq aji count_error splits merges",
     "classification_report": "part class precision recall f1 support",
     "confusion": "part actual predicted pixels",
     "roc": "part threshold fpr tpr",
@@ -178,7 +178,7 @@ def read_table(path: Path, name: str) -> Table:
     if not rows:
         raise InputError("a table is empty", file=path, expected="at least one row", fix=REMAKE)
     table: Table = pd.DataFrame(rows)
-    for column in [column for column in table.columns if column not in TEXT]:
+    for column in [column for column in table.columns if column not in TEXT or column not in required]:
         numbers = pd.to_numeric(table[column], errors="coerce")
         wrong = numbers.isna() & ~table[column].str.lower().isin(["", "nan"])
         if wrong.any():
