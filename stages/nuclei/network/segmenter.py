@@ -251,11 +251,13 @@ def pick_device(device: str) -> str:
 def pick_precision(precision: str, device: str) -> str:
     """Resolve `auto` to bf16-mixed where the device multiplies in bfloat16 natively, and to 32-true elsewhere.
 
-    GPUs do, and CPUs with AVX-512 BF16 or AMX; on others bfloat16 is slower than float32.
+    GPUs do, and CPUs with AVX-512 BF16 or AMX; on others, and where torch is told to do without AVX-512
+    (ATEN_CPU_CAPABILITY), bfloat16 is slower than float32.
     """
     if precision != "auto":
         return precision
-    can = torch.cpu.get_capabilities() if device == "cpu" else {}
+    used = device == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    can = torch.cpu.get_capabilities() if used else {}
     native = device == "cuda" or can.get("avx512_bf16", False) or can.get("amx_bf16", False)
     return "bf16-mixed" if native else "32-true"
 
