@@ -55,7 +55,7 @@ def main() -> None:
     if (workspace := workspace_of(arguments.model)) is not None:
         params = load(workspace / PARAMS)
         recipe = {"seed": params.seed, "epochs": params.epochs, "train": asdict(params.train)}
-        known = card.read_run(workspace, card.sha256(arguments.model / WEIGHTS), recipe)
+        known = card.read_run(workspace, files.sha256(arguments.model / WEIGHTS), recipe)
     with files.replacing(arguments.out) as folder:
         folder.mkdir()
         difference = graph.write(segmenter, folder / GRAPH)

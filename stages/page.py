@@ -11,7 +11,6 @@ it is a metric or a plot, and DVC does not accept HTML as a plot. `plot`, which 
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from nuclei.base import citation, files
@@ -53,7 +52,7 @@ def read_facts(params: Params) -> page.Facts:
         defects=files.read_rows(PREPARED / "annotations.csv", ["id", "defect", "count", "pixels", "action"], REMAKE),
         versions=page.pins(REQUIREMENTS.with_suffix(".in"), REQUIREMENTS),
         params=params,
-        history_sha256=hashlib.sha256((REPORTS / "history.csv").read_bytes()).hexdigest(),
+        history_sha256=files.sha256(REPORTS / "history.csv"),
     )
 
 

@@ -19,6 +19,7 @@ from nuclei.base.errors import InputError, run
 from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
 from nuclei.base.shipped import MODEL
+from nuclei.base.userfiles import model_files
 from nuclei.segment.batch import Batch, Options, results
 from nuclei.segment.finding import Found, find_images, read_list
 from nuclei.segment.manifest import Manifest, check_unchanged, hash_of, opened
@@ -47,7 +48,6 @@ def main() -> None:
         check_unchanged([out / NUCLEI, out / IMAGES, out / PAGE], out)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
-    from nuclei.network.segmenter import model_files
     from nuclei.segment.large import segment_large
 
     keep_freed_memory()

@@ -66,7 +66,7 @@ def text(workspace: Path) -> Callable[[], str]:
 
     def written() -> str:
         model = workspace / "data/model"
-        run = card.read_run(workspace, card.sha256(model / "unet_final_model.pth"), RECIPE)
+        run = card.read_run(workspace, files.sha256(model / "unet_final_model.pth"), RECIPE)
         weights = model / "unet_final_model.pth"
         card.write(workspace / "MODEL.md", SETTINGS, citation.read(ROOT / "CITATION.cff"), run, [weights])
         return (workspace / "MODEL.md").read_text(encoding="utf-8")

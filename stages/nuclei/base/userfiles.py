@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from nuclei.base import files
 from nuclei.base.errors import InputError
 
 MODEL_SETTINGS = "model.json"  # every folder of a model holds it
@@ -68,9 +68,9 @@ def start_model(given: str | None, workspace: Path) -> Path | None:
     return None if given is None else absolute(given, workspace)
 
 
-def model_files(folder: Path) -> list[Path]:
-    """The files of a model's folder that decide what it predicts, sorted: weights and settings, not its card."""
-    return sorted(path for path in folder.iterdir() if path.suffix in (".json", ".pth"))
+def model_files(model: Path) -> list[Path]:
+    """The files that decide what a model predicts: of a folder, weights and settings, not its card; or the file."""
+    return sorted(path for path in model.iterdir() if path.suffix in (".json", ".pth")) if model.is_dir() else [model]
 
 
 def describe_model(
@@ -89,7 +89,7 @@ def describe_model(
         expected = "null, or the folder of a model, such as models/nuclei"
         raise InputError(f"`{parameter}` names no model", file=folder, got=got, expected=expected, fix=fix)
     check_apart(parameter, folder, workspace, outputs)
-    return {path.name: {"sha256": _sha256(path)} for path in model_files(folder)}
+    return {path.name: {"sha256": files.sha256(path)} for path in model_files(folder)}
 
 
 def describe(
@@ -122,9 +122,4 @@ def describe(
         got = "a folder" if exists(path) else "nothing there"
         raise InputError(f"`{parameter}` names no file", file=path, got=got, expected=expected, fix=fix)
     check_apart(parameter, path, workspace, outputs)
-    return {"sha256": _sha256(path)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {"sha256": files.sha256(path)}

@@ -6,7 +6,6 @@ such runs write the same card.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -115,7 +114,7 @@ def write(
         citation=citation,
         settings=settings,
         run=run,
-        hashes={file.name: sha256(file) for file in described},
+        hashes={file.name: files.sha256(file) for file in described},
         metrics=METRICS,
         modalities=MODALITIES,
         folds=folds,
@@ -179,12 +178,6 @@ def read_folds(path: Path) -> list[Score]:
         ]
     except (KeyError, ValueError) as error:
         raise InputError("the table of folds can not be read", file=path, got=repr(error), fix=fix) from None
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _described(source: Mapping[str, Any]) -> str:

@@ -188,11 +188,6 @@ class Segmenter:
         return self.label(self.maps(rgb, diameter_px))
 
 
-def model_files(path: Path) -> list[Path]:
-    """The files that decide what a model predicts: in a folder, what `save` writes; the head may be absent."""
-    return [path / name for name in (WEIGHTS, HEAD_WEIGHTS, SETTINGS)] if path.is_dir() else [path]
-
-
 def make_net(arch: str, encoder_name: str, instance_target: str, encoder_weights: str | None = None) -> NucleusNet:
     """Make the network whose second head learns the target `instance_target`; see NucleusNet."""
     channels = 1 if instance_target in TARGETS else 0

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from nuclei.base.errors import InputError
-from nuclei.base.files import replacing
+from nuclei.base.files import replacing, sha256
 
 NAME = "manifest.sqlite"
 APPLICATION = 0x4E55434C  # "NUCL": SQLite's mark of the program that owns a file
@@ -129,11 +129,11 @@ class Manifest:
         """As `files.replacing`, for a table or page; its content is noted, so that `check_unchanged` knows it."""
         with replacing(path) as temporary:
             yield temporary
-            sha256 = _sha256(temporary)
+            digest = sha256(temporary)
             with self._database:  # before the renaming: a run killed in between has left a file that is known
-                self._database.execute("INSERT OR IGNORE INTO written VALUES (?, ?)", [path.name, sha256])
+                self._database.execute("INSERT OR IGNORE INTO written VALUES (?, ?)", [path.name, digest])
         with self._database:
-            self._database.execute("DELETE FROM written WHERE name = ? AND sha256 != ?", [path.name, sha256])
+            self._database.execute("DELETE FROM written WHERE name = ? AND sha256 != ?", [path.name, digest])
 
     def _has(self, query: str, *values: bytes | str) -> bool:
         return self._database.execute(query, values).fetchone() is not None
@@ -169,7 +169,7 @@ def check_unchanged(paths: Iterable[Path], out: Path) -> None:
         out: the folder of results.
     """
     for path in paths:
-        if path.exists() and _sha256(path) not in _known(out, path.name):
+        if path.exists() and sha256(path) not in _known(out, path.name):
             raise InputError(
                 "the file is not one that this program wrote, or it was changed since",
                 file=path,
@@ -193,17 +193,12 @@ def hash_of(*paths: Path) -> str:
     found = hashlib.sha256()
     for path in paths:
         try:
-            found.update(f"{path.suffix} {_sha256(path)}\n".encode())
+            found.update(f"{path.suffix} {sha256(path)}\n".encode())
         except FileNotFoundError:
             continue
         except OSError as error:
             raise InputError("a file can not be read", file=path, got=error) from None
     return found.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _known(out: Path, name: str) -> set[str]:
@@ -213,7 +208,7 @@ def _known(out: Path, name: str) -> set[str]:
         return set()
     with _reported(path), closing(sqlite3.connect(path, timeout=1)) as database:
         _check(database, path)
-        return {sha256 for (sha256,) in database.execute("SELECT sha256 FROM written WHERE name = ?", [name])}
+        return {digest for (digest,) in database.execute("SELECT sha256 FROM written WHERE name = ?", [name])}
 
 
 def _check(database: sqlite3.Connection, path: Path) -> None:

@@ -7,7 +7,6 @@ loads the script from its own folder, and shows the facts only if the script nam
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import subprocess
@@ -68,8 +67,8 @@ def write(
         resumed: whether it resumed an interrupted run, so that its seconds do not cover all epochs.
     """
     facts = {
-        "history_sha256": hashlib.sha256(history.read_bytes()).hexdigest(),
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "history_sha256": files.sha256(history),
+        "weights_sha256": files.sha256(weights),
         "promise": promise(device, processes),
         "started": start.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "seconds": round(time.monotonic() - start.clock, 1),
