@@ -24,6 +24,7 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 METRICS = ("dice", "iou", "map", "ap50", "pq", "f1_weighted", "auc_mean")
 MODALITY_METRICS = ("dice", "iou", "map", "ap50", "pq")
+FAMILY_METRICS = ("dice", "iou", "map", "ap50")
 PROGRAMS = ("make", "python", "dvc", "pytest", "bash")
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -43,15 +44,15 @@ def repeats() -> list[dict[str, str]]:
 
 
 @functools.cache
-def folds() -> dict[tuple[str, str], dict[str, str]]:
-    """The committed rows of the cross-validation, by stratum and metric."""
-    with (ROOT / "reports/bbbc038/folds.csv").open(newline="") as file:
+def folds(name: str = "folds.csv") -> dict[tuple[str, str], dict[str, str]]:
+    """The committed rows of a table of folds, of the cross-validation or another, by stratum and metric."""
+    with (ROOT / "reports/bbbc038" / name).open(newline="") as file:
         return {(row["stratum"], row["metric"]): row for row in csv.DictReader(file)}
 
 
-def scored(stratum: str, metrics: Sequence[str]) -> list[str]:
+def scored(stratum: str, metrics: Sequence[str], name: str = "folds.csv") -> list[str]:
     """What a table shows of a stratum: its images and groups, then each metric with its interval."""
-    rows = [folds()[stratum, metric] for metric in metrics]
+    rows = [folds(name)[stratum, metric] for metric in metrics]
     cells = [f"{float(row['value']):.3f} [{float(row['low']):.3f}, {float(row['high']):.3f}]" for row in rows]
     return [f"{rows[0]['images']}, {rows[0]['groups']}", *cells]
 
@@ -173,6 +174,22 @@ def test_the_results_by_modality_and_by_size_are_the_committed_ones() -> None:
     shown = {row[0]: row[1:] for row in rows if row[0] in {stratum for stratum, _ in folds()}}
     assert len(shown) == 7
     assert all(cells == scored(stratum, MODALITY_METRICS) for stratum, cells in shown.items())
+
+
+@pytest.mark.parametrize("page", ["docs/results.md", "models/nuclei/MODEL.md"])
+def test_the_results_of_the_families_left_out_are_the_committed_ones(page: str) -> None:
+    text = (ROOT / page).read_text().split("<!-- families:")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "[" in line]
+    strata = {stratum for stratum, _ in folds("families.csv")}
+    expected = [scored(stratum, FAMILY_METRICS, "families.csv") for stratum in strata]
+    assert len(rows) == 13 and all(row[1:] in expected for row in rows)
+
+
+def test_the_mean_over_the_families_is_that_of_the_committed_table() -> None:
+    (line,) = re.findall(r"^\| mean over the 10 families \|.*$", (ROOT / "docs/results.md").read_text(), re.MULTILINE)
+    rows = [row for row in folds("families.csv").values() if row["grouping"] == "family"]
+    means = [statistics.fmean(float(r["value"]) for r in rows if r["metric"] == name) for name in FAMILY_METRICS]
+    assert [cell.strip() for cell in line.strip("|").split("|")][2:] == [f"{mean:.3f}" for mean in means]
 
 
 def test_the_folds_are_those_of_the_table_of_images() -> None:
