@@ -41,7 +41,7 @@ def main() -> None:
             (folder / "params.yaml").write_text(re.sub(r"(?m)^seed:.*", f"seed: {seed}", text), encoding="utf-8")
             for threads in arguments.threads:
                 for stage in ("train", "evaluate"):
-                    run(stage, folder, OMP_NUM_THREADS=str(threads))
+                    run(stage, folder, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
                 trainings.append(files.read_json(folder / "reports/metrics.json", ""))
                 scores = ", ".join(f"{part} mAP {metrics['map']:.4f}" for part, metrics in trainings[-1].items())
                 print(f"seed {seed}, {threads} threads: {scores}", flush=True)
