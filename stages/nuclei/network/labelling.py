@@ -117,7 +117,7 @@ class _Basins:
         np.maximum.at(peak, self.labels.ravel(), landscape.ravel())
         self.peak = peak.tolist()
         self.area_px = np.bincount(self.labels.ravel(), minlength=count).tolist()
-        self.saddles = [side.tolist() for side in _saddles(self.labels, landscape)]
+        self.saddles = [side.tolist() for side in saddles(self.labels, landscape)]
 
     def merged(self, saddle_ratio: float, min_area_px: int) -> Labels:
         """Merge basins that are separated by a shallow valley.
@@ -145,7 +145,7 @@ class _Basins:
         return np.array([root(basin) for basin in range(len(owner))])[self.labels]
 
 
-def _saddles(basins: Labels, landscape: Floats) -> tuple[Labels, Labels, Floats]:
+def saddles(basins: Labels, landscape: Floats) -> tuple[Labels, Labels, Floats]:
     """The pairs of basins that touch, and the height of the saddle of each pair, from the highest to the lowest."""
     ones, others, heights = [], [], []
     for here, there in (

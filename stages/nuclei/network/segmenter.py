@@ -18,6 +18,7 @@ from nuclei.base.errors import InputError
 from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
 from nuclei.base.shipped import MODEL
 from nuclei.images.io import read_rgb
+from nuclei.network.confidence import Confidence, evidence
 from nuclei.network.inference import TileGrid, predict_maps, predict_tile, tile_grid
 from nuclei.network.labelling import Thresholds, label, landscape
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
@@ -49,6 +50,7 @@ class Settings:
     min_area_px: Annotated[int, Field(ge=0)]
     precision: Precision = "auto"
     diameter_px: Diameter | None = None
+    confidence: Confidence | None = None
 
     @property
     def thresholds(self) -> Thresholds:
@@ -182,6 +184,20 @@ class Segmenter:
         """Turn what `maps` returned into an (H, W) label map, uint16, or uint32 for more than 65,535 nuclei."""
         instances = maps[1:] if len(maps) > 1 else None
         return label(self.settings.instance_target, maps[0], instances, thresholds or self.settings.thresholds)
+
+    def scores(self, labels: NDArray[Any], maps: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """The probability of each nucleus to be a true one; None for a model that was not calibrated.
+
+        Args:
+            labels: (H, W), 0 = background, 1..n the nuclei, as `label` makes them.
+            maps: from which they were made.
+
+        Returns:
+            (n,) float32 in [0, 1], by label. True means an IoU of at least 0.5 with an annotated nucleus.
+        """
+        if self.settings.confidence is None:
+            return None
+        return self.settings.confidence.scores(evidence(self.settings.instance_target, labels, maps))
 
     def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
         """Segment an (H, W, 3) uint8 image into (H, W) labels: 0 = background, 1..n the nuclei. See `maps`."""

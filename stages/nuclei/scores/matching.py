@@ -215,6 +215,14 @@ def match(truth: Integers, predicted: Integers) -> Matches:
     )
 
 
+def is_true(truth: Integers, predicted: Integers) -> NDArray[np.bool_]:
+    """Which predicted instances, (P,) by ascending label, match a true one at IoU 0.50; arguments as for `match`."""
+    pairs = overlaps(truth, predicted)
+    found = np.zeros(len(pairs.predicted_labels), dtype=bool)
+    found[pairs.p[pairs.matched]] = True
+    return found
+
+
 def _instances(labels: Integers) -> tuple[Integers, NDArray[np.int64]]:
     """The labels that occur, ascending, and the pixels of each."""
     if labels.min(initial=0) < 0:

@@ -1,0 +1,117 @@
+"""How far the scores of nuclei can be trusted: calibration on images that were left out of training.
+
+    python tests/benchmarks/calibration.py PREPARED MODEL SPLIT [MODEL SPLIT ...] [-o table.csv] [--into MODEL]
+
+Each MODEL is scored on the test part of its SPLIT, which it has not seen: the folds of a cross-validation, or of
+families left out. The regression of network/confidence.py is fitted on all of them but one and tested on that one, in
+turn. Prints, and writes with -o, the fraction of nuclei that match an annotated one with an IoU of at least 0.5, by
+score: `before` is the mean foreground probability, `after` the calibrated score. With --into the regression of all
+nuclei is written into a model.json, such as that of models/nuclei, whose training left nothing out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
+
+from nuclei.base import files
+from nuclei.base.errors import InputError, run
+from nuclei.images.io import read_labels, read_rgb
+from nuclei.images.records import image_path, label_path, read_part
+from nuclei.network.confidence import evidence, fit
+from nuclei.network.segmenter import SETTINGS, Segmenter
+from nuclei.scores.matching import is_true
+
+BINS = 10
+COLUMNS = ["score", "low", "high", "nuclei", "mean_score", "true"]
+Seen = tuple[NDArray[np.float64], NDArray[np.bool_]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prepared", type=Path, help="data/prepared")
+    parser.add_argument("folds", type=Path, nargs="+", help="MODEL SPLIT for each fold")
+    parser.add_argument("-o", "--output", type=Path, help="a table to write")
+    parser.add_argument("--into", type=Path, metavar="MODEL", help="the model whose model.json gets the regression")
+    arguments = parser.parse_args()
+    pairs = list(zip(arguments.folds[::2], arguments.folds[1::2], strict=True))
+    if len(pairs) < 2:
+        raise InputError("one fold is fitted on the others", got=f"{len(pairs)} fold", expected="at least 2")
+    seen = [of_fold(arguments.prepared, model, split) for model, split in pairs]
+    before = np.concatenate([expit(of[0][:, 0]) for of in seen])
+    after = np.concatenate([calibrated(seen, left_out) for left_out in range(len(seen))])
+    true = np.concatenate([of[1] for of in seen])
+    rows = [*binned("before", before, true), *binned("after", after, true)]
+    print("| score | nuclei | mean score before | true | nuclei | mean score after | true |")
+    print("|---|---|---|---|---|---|---|")
+    for one, other in zip(rows[:BINS], rows[BINS:], strict=True):
+        cells = [f"{one['low']} to {one['high']}", *(of[key] for of in (one, other) for key in COLUMNS[3:])]
+        print(f"| {' | '.join(map(str, cells))} |")
+    for name, scores in (("before", before), ("after", after)):
+        error = calibration_error(scores, true)
+        print(f"{name}: expected calibration error {error:.3f}, Brier score {np.mean((scores - true) ** 2):.3f}")
+    found = fit(np.concatenate([of[0] for of in seen]), true)
+    print(f"all {len(true)} nuclei: {found}")
+    if arguments.output:
+        files.write_rows(arguments.output, COLUMNS, rows)
+    if arguments.into and found:
+        settings = files.read_json(arguments.into / SETTINGS, "name the folder of a model")
+        files.write_json(arguments.into / SETTINGS, {**settings, "confidence": asdict(found)})
+
+
+def of_fold(prepared: Path, model: Path, split: Path) -> Seen:
+    """The evidence for each nucleus that a model finds in the test part of a split, and whether it is true."""
+    segmenter = Segmenter.load(model)
+    seen, true = [np.zeros((0, 2))], [np.zeros(0, bool)]
+    for record in read_part(prepared, split, "test"):
+        maps = segmenter.maps(read_rgb(image_path(prepared, record.id)))
+        labels = segmenter.label(maps)
+        seen.append(evidence(segmenter.settings.instance_target, labels, maps))
+        true.append(is_true(read_labels(label_path(prepared, record.id)), labels))
+    return np.concatenate(seen), np.concatenate(true)
+
+
+def calibrated(seen: list[Seen], left_out: int) -> NDArray[np.float32]:
+    """The scores of the nuclei of one fold, by the regression of all others."""
+    others = [of for number, of in enumerate(seen) if number != left_out]
+    found = fit(np.concatenate([of[0] for of in others]), np.concatenate([of[1] for of in others]))
+    if found is None:
+        raise InputError("too few nuclei to fit a regression", got=sum(len(of[1]) for of in others))
+    return found.scores(seen[left_out][0])
+
+
+def placed(scores: NDArray[np.floating]) -> NDArray[np.int64]:
+    """The interval in which each score lies."""
+    return np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+
+
+def calibration_error(scores: NDArray[np.floating], true: NDArray[np.bool_]) -> float:
+    """The mean over nuclei of the gap, in the interval of each, between mean score and fraction of true ones."""
+    gaps = np.zeros(BINS)
+    np.add.at(gaps, placed(scores), scores - true)
+    return float(np.abs(gaps).sum() / len(scores))
+
+
+def binned(name: str, scores: NDArray[np.floating], true: NDArray[np.bool_]) -> list[dict[str, object]]:
+    """A row of COLUMNS for each of BINS equal intervals of the score."""
+    place = placed(scores)
+    rows: list[dict[str, object]] = []
+    for number in range(BINS):
+        inside = place == number
+        mean, share = (f"{values[inside].mean():.3f}" if inside.any() else "" for values in (scores, true))
+        low, high = f"{number / BINS:.1f}", f"{(number + 1) / BINS:.1f}"
+        cells = [name, low, high, int(inside.sum()), mean, share]
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    return rows
+
+
+if __name__ == "__main__":
+    run(main)
