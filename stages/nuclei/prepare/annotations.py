@@ -31,8 +31,8 @@ class Defect:
     Attributes:
         defect: "overlapping masks", "hidden masks", "empty masks", "divided nuclei", "components of
             binary masks", "objects that are no nuclei", "little background", "pixels without a value" or
-            "duplicate image". Not defects, but no less to be known: "choice among several planes" and "choice among
-            several annotations".
+            "duplicate image". Not defects, but no less to be known: "choice among several planes", "choice among
+            several annotations" and "unchanged result of segment.py".
         count: number of masks, nuclei or images that have it.
         pixels: number of pixels affected.
         action: what was done about it.

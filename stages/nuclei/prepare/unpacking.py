@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -58,10 +58,12 @@ def prepare_one(task: Task) -> Prepared:
     if image.missing_px:
         defects.append(Defect("pixels without a value", 1, image.missing_px, "set to 0"))
     if sample.annotated:
-        one = chosen(sample, task.members)
+        one, unchanged = chosen(sample, task.members)
         if one != sample:
             what = "outlines were" if one.outlines else "the label map was" if one.labels else "the masks were"
             defects.append(Defect("choice among several annotations", 1, 0, f"{what} taken"))
+        if unchanged:
+            defects.append(Defect("unchanged result of segment.py", 1, 0, "kept"))
         annotation = _annotated(one, task, (height, width))
         labels, structure = annotation.labels, annotation.structure
         defects += annotation.defects
@@ -92,17 +94,18 @@ def _annotated(sample: Sample, task: Task, shape: tuple[int, int]) -> Annotation
     return annotation
 
 
-def chosen(sample: Sample, members: dict[str, Member]) -> Sample:
+def chosen(sample: Sample, members: dict[str, Member]) -> tuple[Sample, bool]:
     """The sample with one annotation, where it has several: the one that was drawn, or corrected, by hand.
 
     segment.py marks the files that it writes, and the mark does not fit a file that was changed since. If none was
     changed they all hold the same nuclei, and the label map is taken.
 
+    Returns:
+        The sample, and whether its annotation is a file that segment.py wrote and nobody has changed.
+
     Raises:
         InputError: several annotations were drawn or corrected by hand.
     """
-    if not sample.outlines:
-        return sample
     whole = (*([sample.labels] if sample.labels else []), *sample.outlines)
     edited = [name for name in whole if not is_marked(members[name].read(), PurePosixPath(name).suffix.lower())]
     by_hand = [*sample.masks[:1], *edited]
@@ -115,11 +118,11 @@ def chosen(sample: Sample, members: dict[str, Member]) -> Sample:
             fix="keep the one with the right nuclei, and move the others elsewhere",
         )
     if sample.masks:
-        return Sample(sample.id, sample.image, masks=sample.masks)
+        return replace(sample, labels=None, outlines=()), False
     taken = (edited or whole)[0]
     if taken == sample.labels:
-        return Sample(sample.id, sample.image, labels=taken)
-    return Sample(sample.id, sample.image, outlines=(taken,))
+        return replace(sample, outlines=()), not edited
+    return replace(sample, labels=None, outlines=(taken,)), not edited
 
 
 def opened(archive: Path, params: Prepare) -> Archive:
