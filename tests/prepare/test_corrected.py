@@ -29,7 +29,7 @@ LABELS[10:15, 8:20] = 2
 CORRECTED = (LABELS == 2).astype(np.uint16)  # the first nucleus was none
 
 
-UNCHANGED = ("unchanged result of segment.py", "kept")
+UNCHANGED = ("unchanged results of segment.py", "kept")
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -32,7 +32,7 @@ class Defect:
         defect: "overlapping masks", "hidden masks", "empty masks", "divided nuclei", "components of
             binary masks", "objects that are no nuclei", "little background", "pixels without a value" or
             "duplicate image". Not defects, but no less to be known: "choice among several planes", "choice among
-            several annotations" and "unchanged result of segment.py".
+            several annotations" and "unchanged results of segment.py".
         count: number of masks, nuclei or images that have it.
         pixels: number of pixels affected.
         action: what was done about it.

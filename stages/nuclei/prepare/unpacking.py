@@ -63,7 +63,7 @@ def prepare_one(task: Task) -> Prepared:
             what = "outlines were" if one.outlines else "the label map was" if one.labels else "the masks were"
             defects.append(Defect("choice among several annotations", 1, 0, f"{what} taken"))
         if unchanged:
-            defects.append(Defect("unchanged result of segment.py", 1, 0, "kept"))
+            defects.append(Defect("unchanged results of segment.py", 1, 0, "kept"))
         annotation = _annotated(one, task, (height, width))
         labels, structure = annotation.labels, annotation.structure
         defects += annotation.defects
