@@ -115,6 +115,11 @@ class Manifest:
         order = "ORDER BY certainty IS NULL, certainty, name LIMIT ?"
         yield from map(_segmented, self._database.execute(f"SELECT {COLUMNS} FROM images {order}", [count]))
 
+    def by_certainty(self) -> Iterator[tuple[str, str]]:
+        """The stem of each image and that of its file, in the order of `least_certain`."""
+        query = "SELECT stem, file FROM images ORDER BY certainty IS NULL, certainty, name"
+        yield from ((os.fsdecode(stem), os.fsdecode(file)) for stem, file in self._database.execute(query))
+
     def channels(self) -> list[tuple[str, ...]]:
         """The channels that images have, each combination once."""
         rows = self._database.execute("SELECT DISTINCT channels FROM images ORDER BY channels")
