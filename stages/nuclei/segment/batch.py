@@ -120,7 +120,8 @@ class Batch:
             InputError: as for `segment`.
         """
         if self.manifest.is_finished(image.stem, key) and all(
-            self._is_written(Image(image.path, done.name)) for done in self.manifest.images(image.stem)
+            done.key == key and self._is_written(Image(image.path, done.name))
+            for done in self.manifest.images(image.stem)
         ):
             return
         for plane in planes(image.path, self.options.reading):
