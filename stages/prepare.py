@@ -61,7 +61,7 @@ def prepare_labelled(archive: Path, target: Path, params: Prepare, workers: int 
         write_rows(folder / "index.csv", COLUMNS, rows)
         write_rows(folder / "annotations.csv", ["id", *(field.name for field in fields(Defect))], defects)
     print(summary(rows, defects))
-    print(layout(found, ignored(index.files)))
+    print(layout(found, ignored(index.files, found)))
 
 
 def prepare_unlabelled(archive: Path, target: Path, params: Prepare, workers: int | None) -> None:
@@ -101,12 +101,17 @@ def summary(rows: list[Row], defects: list[Row]) -> str:
 
 def layout(found: list[Sample], others: list[str]) -> str:
     """How the files were read: an example of each kind of annotation, and the files that were ignored."""
-    maps = [sample for sample in found if sample.labels]
-    lines = []
-    if maps:
-        lines.append(f"  {len(maps)} with a label map, such as {maps[0].labels} for {maps[0].image}")
-    if len(maps) < len(found):
-        lines.append(f"  {len(found) - len(maps)} with one mask for each nucleus")
+    pairs = {
+        "a label map": [(sample.labels, sample.image) for sample in found if sample.labels],
+        "outlines": [(sample.outlines[0], sample.image) for sample in found if sample.outlines],
+    }
+    lines = [
+        f"  {len(of_kind)} with {kind}, such as {of_kind[0][0]} for {of_kind[0][1]}"
+        for kind, of_kind in pairs.items()
+        if of_kind
+    ]
+    if with_masks := sum(bool(sample.masks) for sample in found):
+        lines.append(f"  {with_masks} with one mask for each nucleus")
     if others:
         lines.append(f"  files ignored: {len(others)}, such as {others[0]}")
     return "\n".join(lines)

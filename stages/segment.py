@@ -26,6 +26,7 @@ from nuclei.segment.manifest import Manifest, check_unchanged, hash_of, opened
 from nuclei.segment.marks import check_replaceable
 from nuclei.segment.opening import add_reading_options, reading_of
 from nuclei.segment.page import PAGE, write_page
+from nuclei.segment.review import add_review_option, write_review
 from nuclei.segment.rois import ROIS
 from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, write_tables
@@ -72,6 +73,9 @@ def main() -> None:
         finally:  # after Ctrl-C too
             write_tables(manifest, out)
             write_page(manifest, out, failed, str(arguments.model), options)
+        if arguments.review:
+            done = [image for image in found.images if image.stem not in failed]
+            print(write_review(manifest, done, out, arguments.review, options))
         report(manifest, found, failed, f"{out}, with the model {arguments.model}")
 
 
@@ -107,6 +111,7 @@ def parse() -> argparse.Namespace:
     add_reading_options(parser)
     rois = "also write the outlines of the nuclei, for ImageJ and Fiji (NAME_rois.zip) or for QuPath (NAME.geojson)"
     parser.add_argument("--rois", action="append", default=[], choices=[*ROIS], help=rois)
+    add_review_option(parser)
     parser.add_argument(
         "--blocks",
         type=int,

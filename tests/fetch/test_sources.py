@@ -82,6 +82,15 @@ def test_a_folder_of_images_is_itself_the_training_folder(tmp_path: Path) -> Non
     assert parts(tmp_path) == {TRAIN: tmp_path}
 
 
+def test_sets_of_rois_beside_their_images_are_no_archives_of_images(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    archive(tmp_path / "a_rois.zip")
+    assert parts(tmp_path) == {TRAIN: tmp_path}
+    archive(tmp_path / "others.zip")
+    with pytest.raises(InputError, match=r"not clear which archive(.|\n)*got: +others\.zip\n"):
+        parts(tmp_path)
+
+
 @pytest.mark.parametrize("names", [["mine.zip"], ["stage1_train.zip", "stage1_train (1).zip"], ["stage1_test.zip"]])
 def test_archives_that_leave_a_choice_are_an_error_that_lists_them(tmp_path: Path, names: list[str]) -> None:
     for name in names:

@@ -80,7 +80,7 @@ def test_pictures_of_a_result_and_other_files_are_ignored() -> None:
     others = ["a_cp_output.png", "a_flows.tif", "a_seg.npy", "images/Metadata.xml", "labels/a.txt"]
     files = ["a.png", "a_cp_masks.png", *others]
     assert samples(files, HERE) == [Sample("a", "a.png", labels="a_cp_masks.png")]
-    assert ignored(files) == sorted(others)
+    assert ignored(files, samples(files, HERE)) == sorted(others)
 
 
 def test_images_of_several_folders_with_one_name_are_told_apart_by_the_folders() -> None:
@@ -109,9 +109,9 @@ def test_a_likely_reason_is_named(files: list[str], said: str) -> None:
     ("files", "said"),
     [
         (["images/a.png", "annotations.json"], r"1 of 1 images(.|\n)*annotations\.json(.|\n)*COCO"),
-        (["images/a.png", "a.geojson"], "QuPath"),
+        (["images/a.png", "tissue.geojson"], r"NAME\.geojson beside NAME\.png"),
         (["a.png", "a_seg.npy"], "Cellpose"),
-        (["images/a.png", "RoiSet.zip"], "ROI"),
+        (["images/a.png", "RoiSet.zip"], r"set of ROIs after its image, NAME_rois\.zip"),
         (["imagesTr/a_0000.png", "imagesTr/a_0001.png", "labelsTr/a.png"], "not as channels"),
         (
             ["images/a.png", "images/b.png", "masks/a.png", "notes.json"],
@@ -122,6 +122,45 @@ def test_a_likely_reason_is_named(files: list[str], said: str) -> None:
 def test_images_without_masks_are_an_error_that_names_a_likely_reason(files: list[str], said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_annotated(samples(files, HERE), files, HERE)
+
+
+@pytest.mark.parametrize(
+    ("image", "outlines"),
+    [
+        ("a.png", "a_rois.zip"),
+        ("a.tif", "a.geojson"),
+        ("day1/a.png", "day1/a.roi"),
+        ("images/a.png", "masks/a_rois.zip"),
+        ("images/a.png", "annotations/a.GeoJSON"),
+        ("a/images/a.png", "a/masks/a.geojson"),
+        ("a_img.png", "a.geojson"),
+    ],
+)
+def test_outlines_have_the_name_of_their_image_and_lie_where_label_maps_may(image: str, outlines: str) -> None:
+    files = [image, outlines, "tissue.geojson", "RoiSet.zip"]
+    (found,) = samples(files, HERE)
+    assert (found.image, found.annotated, found.outlines) == (image, True, (outlines,))
+    assert ignored(files, [found]) == ["RoiSet.zip", "tissue.geojson"]
+
+
+def test_a_folder_of_images_with_the_results_of_segmenting_them_is_a_data_set() -> None:
+    results = ["_labels.tif", "_rois.zip", ".geojson", "_overlay.png"]
+    others = ["images.csv", "index.html", "manifest.sqlite", "nuclei.csv"]
+    files = [*others, *(f"{name}{ending}" for name in ("a", "b") for ending in (".jpg", *results))]
+    found = samples(files, HERE)
+    assert found == [
+        Sample(name, f"{name}.jpg", labels=f"{name}_labels.tif", outlines=(f"{name}.geojson", f"{name}_rois.zip"))
+        for name in ("a", "b")
+    ]
+    assert ignored(files, found) == ["a_overlay.png", "b_overlay.png", *others]
+
+
+@pytest.mark.parametrize(
+    "files", [["a.tif", "a_labels.tif", "review/a.png", "review/a_labels.tif"], ["day1/a.png", "review/day1/a.png"]]
+)
+def test_an_image_that_lies_in_the_folder_to_review_too_is_an_error(files: list[str]) -> None:
+    with pytest.raises(InputError, match=r"twice(.|\n)*review/.*a\.png(.|\n)*give the folder review/"):
+        samples(files, HERE)
 
 
 def test_boxes_under_labels_are_no_part_of_the_data() -> None:

@@ -76,6 +76,15 @@ def test_an_image_is_segmented_again_if_it_the_model_or_an_option_has_changed(he
     assert run(here, here / "out", Counting(), model="other", options=Options(diameter_px=12)) == 3
 
 
+def test_a_run_with_other_options_that_was_killed_leaves_nothing_in_the_results_of_a_later_one(series: Path) -> None:
+    run(series, series / "out", Counting())
+    before = contents(series / "out")
+    with pytest.raises(SystemExit):
+        run(series, series / "out", Counting(killed_at=2), options=Options(diameter_px=12))
+    assert run(series, series / "out", Counting()) == 2
+    assert contents(series / "out") == before
+
+
 def test_an_image_whose_label_map_or_overlay_is_gone_is_segmented_again(here: Path) -> None:
     run(here, here / "out", Counting())
     before = contents(here / "out")

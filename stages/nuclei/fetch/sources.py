@@ -11,6 +11,7 @@ from typing import Any
 
 from nuclei.base import userfiles
 from nuclei.base.errors import InputError
+from nuclei.base.formats import ROI_SET
 from nuclei.fetch.packing import fingerprint
 
 TRAIN, TEST = "stage1_train.zip", "stage1_test.zip"
@@ -84,7 +85,8 @@ def parts(path: Path) -> dict[str, Path]:
     """The archive or folder from which `stage1_train.zip` and, where there is one, `stage1_test.zip` are made.
 
     A file is the training archive. In a folder, it is `stage1_train*.zip` or the folder `stage1_train`, and likewise
-    for stage1_test; a folder without them is itself the folder of training images.
+    for stage1_test; a folder without them is itself the folder of training images. Sets of ROIs, `NAME_rois.zip`, are
+    annotations in such a folder.
 
     Raises:
         InputError: the file is not a zip archive, or more than one archive could be meant.
@@ -93,7 +95,8 @@ def parts(path: Path) -> dict[str, Path]:
         return {TRAIN: _archive(path)}
     train, test = _part(path, "stage1_train"), _part(path, "stage1_test")
     if train is None:
-        archives = [name for name in _names(path) if name.lower().endswith(".zip")]
+        zips = [name for name in _names(path) if name.lower().endswith(".zip")]
+        archives = [name for name in zips if not name.lower().endswith(ROI_SET)]
         if archives or test:
             raise _unclear(path, archives or ["stage1_test"])
         return {TRAIN: path}

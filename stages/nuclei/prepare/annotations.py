@@ -17,6 +17,7 @@ from skimage.segmentation import relabel_sequential
 
 from nuclei.base.errors import InputError
 from nuclei.images.io import check_background
+from nuclei.images.outlines import Region, read_outlines
 from nuclei.prepare.binary import Mask, Structure
 
 LEAST_BACKGROUND = 0.2  # of the image; in BBBC038 the least is 0.41
@@ -29,8 +30,9 @@ class Defect:
 
     Attributes:
         defect: "overlapping masks", "hidden masks", "empty masks", "divided nuclei", "components of
-            binary masks", "little background", "pixels without a value", "choice among several planes" (not a defect,
-            but no less to be known) or "duplicate image".
+            binary masks", "objects that are no nuclei", "little background", "pixels without a value" or
+            "duplicate image". Not defects, but no less to be known: "choice among several planes", "choice among
+            several annotations" and "unchanged results of segment.py".
         count: number of masks, nuclei or images that have it.
         pixels: number of pixels affected.
         action: what was done about it.
@@ -71,16 +73,35 @@ def from_masks(masks: Iterable[tuple[str, Mask]], shape: tuple[int, int]) -> Ann
         InputError: a mask differs from the image in shape. It is not dropped, because the masks of two images may have
             been swapped.
     """
-    nuclei: list[tuple[tuple[slice, slice], Mask]] = []
-    empty = 0
+    nuclei = []
     for name, mask in masks:
         _check_shape(name, mask.shape, shape)
         col, row, width, height = cv2.boundingRect(mask.view(np.uint8))
-        if width == 0:
-            empty += 1
-            continue
         box = slice(row, row + height), slice(col, col + width)
-        nuclei.append((box, mask[box].copy()))
+        nuclei.append(Region(box, mask[box].copy()))
+    return _combined(nuclei, shape)
+
+
+def from_outlines(name: str, data: bytes, shape: tuple[int, int]) -> Annotation:
+    """Combine the regions in a file of outlines as `from_masks` does masks; see `outlines.read_outlines`.
+
+    Raises:
+        InputError: the file can not be read, holds no nucleus, or a region lies outside the image; or a region looks
+            like the background.
+    """
+    outlines = read_outlines(data, name, shape)
+    annotation = _combined(outlines.regions, shape)
+    check_background(annotation.labels, name, "a file of outlines")
+    defects = [
+        Defect("objects that are no nuclei", count, 0, f"{kind}: ignored") for kind, count in outlines.ignored.items()
+    ]
+    return annotation._replace(defects=[*annotation.defects, *defects])
+
+
+def _combined(regions: list[Region], shape: tuple[int, int]) -> Annotation:
+    """A label map of regions that may overlap or be empty; see `from_masks`."""
+    nuclei = [region for region in regions if region.inside.any()]
+    empty = len(regions) - len(nuclei)
     areas = np.array([np.count_nonzero(nucleus) for _, nucleus in nuclei], np.int64)
     labels, contested = np.zeros(shape, np.uint32), np.zeros(shape, np.bool_)
     for index in np.argsort(-areas, kind="stable"):

@@ -4,10 +4,10 @@ Two layouts, with or without folders above them:
 
     Kaggle's                                   side by side, as StarDist, Cellpose and nnU-Net have it
     ID/images/ID.png                           images/NAME.png
-    ID/masks/ANY.png    one nucleus each       masks/NAME.tif    one label map
+    ID/masks/ANY.png    one nucleus each       masks/NAME.tif    one label map, or outlines: NAME.geojson
 
 `FOLDERS` lists the names that folders may have. A label map may end in one of `MASK_ENDINGS`, and then it may also lie
-beside its image. Without masks, images may lie anywhere.
+beside its image, as files of outlines may. Without masks, images may lie anywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from nuclei.base.errors import InputError
-from nuclei.base.formats import EXTENSIONS
+from nuclei.base.formats import EXTENSIONS, OUTLINES, REVIEW
 from nuclei.images.records import is_name
 
 IMAGES, MASKS = "images", "masks"
@@ -35,11 +35,11 @@ NOT_READ = (  # endings of images in other formats
     *(".czi", ".nd2", ".lif", ".lsm", ".oib", ".oif", ".vsi", ".ims", ".zvi", ".svs", ".ndpi", ".mrxs", ".scn", ".dv"),
     *(".jp2", ".j2k", ".gif", ".webp", ".heic", ".dcm", ".nii", ".mrc"),
 )
-ANNOTATIONS = {  # endings of annotation files that are not read: how to make label maps of them
-    ".geojson": "in QuPath, export a label image (Exporting annotations > Labeled images)",
+ANNOTATIONS = {  # endings of annotation files that are not read, or not with this name: what to do about it
+    ".geojson": "name it after its image, NAME.geojson beside NAME.png",
     ".json": "for COCO, pycocotools' annToMask makes a mask of each annotation",
-    ".roi": "in Fiji, fill each ROI with its number in an empty 16-bit image",
-    ".zip": "in Fiji, open the ROI set and fill each ROI with its number in an empty 16-bit image",
+    ".roi": "name it after its image, NAME.roi beside NAME.png",
+    ".zip": "name a set of ROIs after its image, NAME_rois.zip beside NAME.png",
     ".npy": "in Cellpose, save the masks as PNG or TIFF (File > Save masks as PNG/tif)",
     ".xml": "export label maps from the program that wrote them",
     ".txt": "export label maps from the program that wrote them",
@@ -49,23 +49,31 @@ SHOWN = 3  # examples in a message
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a data set with its annotation, which is in `masks`, in `labels`, or absent.
+    """One image of a data set with its annotation, which is in `masks`, `labels` or `outlines`, or absent.
 
     Attributes:
         id: the name of the image, valid as a file name on every system.
         image: path of the image in the archive.
         masks: paths of the masks of one nucleus each, sorted.
         labels: path of the label map of all nuclei.
+        outlines: paths of files of outlines, each with all nuclei; there may be a label map or masks as well, because
+            segment.py writes several files of the same nuclei.
     """
 
     id: str
     image: str
     masks: tuple[str, ...] = ()
     labels: str | None = None
+    outlines: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The paths of all its files, the image first."""
+        return (self.image, *self.masks, *([self.labels] if self.labels else []), *self.outlines)
 
     @property
     def annotated(self) -> bool:
-        return bool(self.masks) or self.labels is not None
+        return len(self.files) > 1
 
 
 def samples(files: Iterable[str], archive: Path) -> list[Sample]:
@@ -84,25 +92,27 @@ def samples(files: Iterable[str], archive: Path) -> list[Sample]:
     bases = {str(path.with_suffix("")) for path in paths if path.suffix.lower() in EXTENSIONS}
     images: dict[str, list[str]] = defaultdict(list)  # by the folder of the sample or samples
     masks: dict[str, list[str]] = defaultdict(list)
+    outlines: dict[str, list[str]] = defaultdict(list)
     for file, path in zip(files, paths, strict=True):
-        if path.suffix.lower() not in EXTENSIONS or _is_drawing(path, bases):
-            continue
         root, kind = _placed(path)
-        (masks if kind == MASKS or _beside(path, bases) else images)[root].append(file)
+        if path.name.lower().endswith(OUTLINES):
+            outlines[root].append(file)
+        elif path.suffix.lower() in EXTENSIONS and not _is_drawing(path, bases):
+            (masks if kind == MASKS or _beside(path, bases) else images)[root].append(file)
     if not images:
         expected = "ID/images/ID.png and ID/masks/*.png, or images/NAME.png and masks/NAME.tif"
         raise InputError("an archive holds no images", file=archive, got=_some(files), expected=expected)
     found = {root: _grouped(root, members, masks.pop(root, []), archive) for root, members in images.items()}
     for root, strays in masks.items():
         raise _stray(strays[0], archive, root)
+    found = {root: [_outlined(sample, outlines[root]) for sample in members] for root, members in found.items()}
+    _check_review(found, archive)
     return _with_ids(found, archive)
 
 
-def ignored(files: Iterable[str]) -> list[str]:
+def ignored(files: Iterable[str], found: Iterable[Sample]) -> list[str]:
     """The files of a data set that are neither images nor annotations, such as tables and notes."""
-    paths = [PurePosixPath(file) for file in files]
-    bases = {str(path.with_suffix("")) for path in paths if path.suffix.lower() in EXTENSIONS}
-    return sorted(str(path) for path in paths if path.suffix.lower() not in EXTENSIONS or _is_drawing(path, bases))
+    return sorted({*files}.difference(*(sample.files for sample in found)))
 
 
 def check_annotated(found: Sequence[Sample], files: Iterable[str], archive: Path) -> None:
@@ -111,17 +121,17 @@ def check_annotated(found: Sequence[Sample], files: Iterable[str], archive: Path
     if not bare:
         return
     fix = "give an image without nuclei one mask that is all zero; put images to be predicted in stage1_test.zip"
-    others = [file for file in ignored(files) if PurePosixPath(file).suffix.lower() in ANNOTATIONS]
+    others = [file for file in ignored(files, found) if PurePosixPath(file).suffix.lower() in ANNOTATIONS]
     if others and len(bare) == len(found):
         ways = sorted({ANNOTATIONS[PurePosixPath(file).suffix.lower()] for file in others})
-        fix = f"annotations are read as label maps or masks, not from {_some(others)}: {'; '.join(ways)}"
+        fix = f"{_some(others)} can not be taken as annotations: {'; '.join(ways)}"
     elif any(PurePosixPath(image).stem.endswith("_0001") for image in bare):
         fix = "NAME_0000, NAME_0001, ... are read as images, not as channels: save them as one file, or keep one"
     raise InputError(
         f"{len(bare)} of {len(found)} images have no masks",
         file=archive,
         got=_some(bare),
-        expected="ID/masks/*.png for ID/images/ID.png, or masks/NAME.tif for images/NAME.png",
+        expected="ID/masks/*.png for ID/images/ID.png, or masks/NAME.tif or .geojson for images/NAME.png",
         fix=fix,
     )
 
@@ -183,6 +193,33 @@ def _grouped(root: str, images: list[str], masks: list[str], archive: Path) -> l
             raise InputError(f"an image has two label maps: {maps[mask]}", file=archive, got=got, expected="one")
         labels[maps[mask]] = mask
     return [Sample(stem, image, labels=labels.get(stem)) for image in images for stem in [PurePosixPath(image).stem]]
+
+
+def _outlined(sample: Sample, outlines: list[str]) -> Sample:
+    """The sample with those files of outlines in its folder that have the name of its image."""
+    stem = PurePosixPath(sample.image).stem
+    own = {stem, *(stem.removesuffix(ending) for ending in IMAGE_ENDINGS)}
+    mine = [file for file in outlines if _without_ending(PurePosixPath(file).name) in own]
+    return replace(sample, outlines=tuple(mine))
+
+
+def _without_ending(name: str) -> str:
+    return next(name[: -len(ending)] for ending in OUTLINES if name.lower().endswith(ending))
+
+
+def _check_review(found: dict[str, list[Sample]], archive: Path) -> None:
+    """Refuse images that lie in the folder of those to review and, with other nuclei, outside of it."""
+    images = {PurePosixPath(sample.image).with_suffix(""): sample for members in found.values() for sample in members}
+    for path, sample in images.items():
+        for depth, folder in enumerate(path.parts[:-1]):
+            other = images.get(PurePosixPath(*path.parts[:depth], *path.parts[depth + 1 :]))
+            if folder == REVIEW and other:
+                raise InputError(
+                    f"an image is in the data set twice, in {REVIEW}/ and outside of it",
+                    file=archive,
+                    got=f"{other.image} and {sample.image}",
+                    fix=f"give the folder {REVIEW}/ as `data`, or move it to another place",
+                )
 
 
 def _image_of(mask: str, names: dict[str, str]) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from nuclei.base.errors import InputError
 from nuclei.base.params import Prepare
 from nuclei.images.io import modality, read_image, read_labels, read_mask, write_labels, write_rgb
+from nuclei.images.marks import is_marked
 from nuclei.images.records import image_path, label_path
-from nuclei.prepare.annotations import Annotation, Defect, from_binary_masks, from_label_map, from_masks
+from nuclei.prepare.annotations import Annotation, Defect, from_binary_masks, from_label_map, from_masks, from_outlines
 from nuclei.prepare.archives import Archive, Member
 from nuclei.prepare.binary import Structure, read_binary
 from nuclei.prepare.layouts import Sample
@@ -56,7 +58,13 @@ def prepare_one(task: Task) -> Prepared:
     if image.missing_px:
         defects.append(Defect("pixels without a value", 1, image.missing_px, "set to 0"))
     if sample.annotated:
-        annotation = _annotated(task, (height, width))
+        one, unchanged = chosen(sample, task.members)
+        if one != sample:
+            what = "outlines were" if one.outlines else "the label map was" if one.labels else "the masks were"
+            defects.append(Defect("choice among several annotations", 1, 0, f"{what} taken"))
+        if unchanged:
+            defects.append(Defect("unchanged results of segment.py", 1, 0, "kept"))
+        annotation = _annotated(one, task, (height, width))
         labels, structure = annotation.labels, annotation.structure
         defects += annotation.defects
         write_labels(label_path(task.folder, sample.id), labels)
@@ -66,23 +74,55 @@ def prepare_one(task: Task) -> Prepared:
     return Prepared(row, defects, structure, digest)
 
 
-def _annotated(task: Task, shape: tuple[int, int]) -> Annotation:
-    """Read the annotation of a sample as prepare.binary_masks says."""
-    sample, mode, limit = task.sample, task.params.binary_masks, task.params.max_image_px
-    files = [task.members[name] for name in (sample.masks if sample.labels is None else (sample.labels,))]
-    if mode == "components":
+def _annotated(sample: Sample, task: Task, shape: tuple[int, int]) -> Annotation:
+    """Read the one annotation of a sample as prepare.binary_masks says."""
+    mode, limit = task.params.binary_masks, task.params.max_image_px
+    files = [task.members[name] for name in sample.files[1:]]
+    first = files[0]
+    if sample.outlines:
+        annotation = from_outlines(str(first), first.read(), shape)
+    elif mode == "components":
         masks = ((str(file), read_binary(file.read(), name=str(file), max_px=limit)) for file in files)
         return from_binary_masks(masks, shape)
-    if sample.labels is None:
+    elif sample.masks:
         masks = ((str(file), read_mask(file.read(), name=str(file), max_px=limit)) for file in files)
         annotation = from_masks(masks, shape)
     else:
-        annotation = from_label_map(
-            str(files[0]), read_labels(files[0].read(), name=str(files[0]), max_px=limit), shape
-        )
+        annotation = from_label_map(str(first), read_labels(first.read(), name=str(first), max_px=limit), shape)
     if mode == "error" and annotation.structure.looks_binary:
-        raise annotation.structure.error(files[0])
+        raise annotation.structure.error(first)
     return annotation
+
+
+def chosen(sample: Sample, members: dict[str, Member]) -> tuple[Sample, bool]:
+    """The sample with one annotation, where it has several: the one that was drawn, or corrected, by hand.
+
+    segment.py marks the files that it writes, and the mark does not fit a file that was changed since. If none was
+    changed they all hold the same nuclei, and the label map is taken.
+
+    Returns:
+        The sample, and whether its annotation is a file that segment.py wrote and nobody has changed.
+
+    Raises:
+        InputError: several annotations were drawn or corrected by hand.
+    """
+    whole = (*([sample.labels] if sample.labels else []), *sample.outlines)
+    edited = [name for name in whole if not is_marked(members[name].read(), PurePosixPath(name).suffix.lower())]
+    by_hand = [*sample.masks[:1], *edited]
+    if len(by_hand) > 1:
+        raise InputError(
+            "an image has several annotations that were drawn or corrected by hand",
+            file=members[sample.image],
+            got=", ".join(by_hand),
+            expected="one, beside any number of files as segment.py wrote them",
+            fix="keep the one with the right nuclei, and move the others elsewhere",
+        )
+    if sample.masks:
+        return replace(sample, labels=None, outlines=()), False
+    taken = (edited or whole)[0]
+    if taken == sample.labels:
+        return replace(sample, outlines=()), not edited
+    return replace(sample, labels=None, outlines=(taken,)), not edited
 
 
 def opened(archive: Path, params: Prepare) -> Archive:
@@ -94,5 +134,4 @@ def opened(archive: Path, params: Prepare) -> Archive:
 def tasks(archive: Archive, samples: Iterable[Sample], folder: Path, params: Prepare) -> Iterator[Task]:
     """One task for each sample."""
     for sample in samples:
-        names = (sample.image, *sample.masks, *([sample.labels] if sample.labels else []))
-        yield Task(sample, {name: archive.member(name) for name in names}, folder, params)
+        yield Task(sample, {name: archive.member(name) for name in sample.files}, folder, params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from nuclei.segment.rois import ROIS, write_rois
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from nuclei.network.segmenter import Segmenter
+    from nuclei.network.sizing import Scale
 
 THUMBNAIL_PX, THUMBNAIL_QUALITY = 144, 70
 
@@ -43,6 +44,38 @@ class Options:
     diameter_px: float | None = None
     reading: Reading = AS_IT_IS
     rois: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A plane to segment.
+
+    Attributes:
+        plane: what was read.
+        image: the plane, under its own name.
+        file: the stem of the image file.
+        key: of the file; see `manifest.key_of`.
+    """
+
+    plane: Plane
+    image: Image
+    file: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A plane that the network has seen.
+
+    Attributes:
+        maps: (1 + C, H, W) float32; see `Segmenter.maps`.
+        seconds: that the network took.
+    """
+
+    task: Task
+    scale: Scale
+    maps: NDArray[np.float32]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -71,9 +104,24 @@ class Batch:
         Raises:
             InputError: the file can not be read, or a result would replace a file of the user's.
         """
-        key = key_of(image.path, self.model, asdict(self.options))
+        key = self.key(image)
+        for task in self.tasks(image, key):
+            self.manifest.add(self.written(self.predicted(task)))
+        self.manifest.finish(image.stem, key)
+
+    def key(self, image: Image) -> str:
+        """What decides the results of an image file; see `manifest.key_of`."""
+        return key_of(image.path, self.model, asdict(self.options))
+
+    def tasks(self, image: Image, key: str) -> Iterator[Task]:
+        """Read the planes of an image file, each when it is asked for, without those that are done.
+
+        Raises:
+            InputError: as for `segment`.
+        """
         if self.manifest.is_finished(image.stem, key) and all(
-            self._is_written(Image(image.path, done.name)) for done in self.manifest.images(image.stem)
+            done.key == key and self._is_written(Image(image.path, done.name))
+            for done in self.manifest.images(image.stem)
         ):
             return
         for plane in planes(image.path, self.options.reading):
@@ -82,17 +130,23 @@ class Batch:
                 continue
             if not self.force:
                 check_replaceable(results(of_plane, self.out, self.options.rois))
-            self.manifest.add(self._segmented(plane, of_plane, image.stem, key))
-        self.manifest.finish(image.stem, key)
+            yield Task(plane, of_plane, image.stem, key)
 
     def _is_written(self, image: Image) -> bool:
         return all(is_ours(path) for path in results(image, self.out, self.options.rois))
 
-    def _segmented(self, plane: Plane, image: Image, file: str, key: str) -> Segmented:
-        """Write the results of a plane, and return its row of the manifest."""
+    def predicted(self, task: Task) -> Predicted:
+        """Run the network over a plane."""
         start = time.perf_counter()
-        scale = self.segmenter.scale(plane.rgb, self.options.diameter_px)
-        maps = self.segmenter.predict(plane.rgb, scale)
+        scale = self.segmenter.scale(task.plane.rgb, self.options.diameter_px)
+        maps = self.segmenter.predict(task.plane.rgb, scale)
+        return Predicted(task, scale, maps, time.perf_counter() - start)
+
+    def written(self, predicted: Predicted) -> Segmented:
+        """Label and measure a plane, write its results, and return its row of the manifest."""
+        start = time.perf_counter()
+        task, scale, maps = predicted.task, predicted.scale, predicted.maps
+        plane, image = task.plane, task.image
         labels = self.segmenter.label(maps)
         labels_path, overlay_path = image.results(self.out)
         write_marked_labels(labels_path, labels)
@@ -105,15 +159,15 @@ class Batch:
         return Segmented(
             stem=image.stem,
             name=image.name,
-            file=file,
-            key=key,
+            file=task.file,
+            key=task.key,
             summary=summarise(labels, len(channels), scale.zoom, plane.pixel_size_um),
             nuclei=nuclei,
             channels=channels,
             pixel_size_um=plane.pixel_size_um,
             notes=tuple(text for text in (*plane.notes, scale.warning) if text),
             certainty=certainty(maps[0], labels),
-            seconds=time.perf_counter() - start,
+            seconds=predicted.seconds + time.perf_counter() - start,
             thumbnail=thumbnail(plane.rgb, labels),
         )
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 from nuclei.base.errors import InputError
 from nuclei.base.formats import EXTENSIONS as IMAGES
-from nuclei.base.formats import MICROSCOPES
+from nuclei.base.formats import MICROSCOPES, REVIEW
 from nuclei.images.records import MAX_NAME_BYTES
 from nuclei.segment.slides import is_zarr
 from nuclei.segment.table import stem_of
@@ -66,7 +66,8 @@ def find_images(given: Iterable[Path], out: Path, *, recursive: bool = False) ->
 
     Args:
         given: files and folders.
-        out: the folder for the results, which is not searched where it is a subfolder of a given one.
+        out: the folder for the results, which is not searched where it is a subfolder of a given one, and neither is
+            the folder of images to review in it.
         recursive: also search the subfolders.
 
     Raises:
@@ -97,14 +98,16 @@ def find_images(given: Iterable[Path], out: Path, *, recursive: bool = False) ->
             images.append(file)
         elif file.path.suffix.lower() in UNREAD:
             unread.append(file.name)
+    reviewed = [folder.name for folder in skipped if _is_review(folder, out)]
     labelled = [folder.name for folder in skipped if folder.name.lower() in ANNOTATION_FOLDERS]
-    others = [folder.name for folder in skipped if folder.name.lower() not in ANNOTATION_FOLDERS]
+    others = [folder.name for folder in skipped if not _is_review(folder, out) and folder.name not in labelled]
     notes = [
         f"{what}: {_listed(names)}{hint}"
         for what, names, hint in (
             ("label maps, masks and overlays of images beside them", annotations, ""),
             ("formats that are not read", unread, f"; {CONVERT}"),
             ("folders of annotations", labelled, ""),
+            ("the folder of images to review", reviewed, ""),
             ("subfolders", others, "; add --recursive to segment their images too"),
         )
         if names
@@ -132,9 +135,16 @@ def _walk(top: Path, out: Path, recursive: bool) -> Iterator[tuple[Path, list[st
         folder = Path(place)
         inside = [folder / name for name in sorted(subfolders) if not _is_junk(name)]
         inside = [path for path in inside if path.resolve() != out.resolve()]
-        skipped = [path for path in inside if not recursive or path.name.lower() in ANNOTATION_FOLDERS]
+        skipped = [
+            path for path in inside if not recursive or path.name.lower() in ANNOTATION_FOLDERS or _is_review(path, out)
+        ]
         subfolders[:] = [path.name for path in inside if path not in skipped]  # os.walk goes on into these
         yield folder, [name for name in names if not _is_junk(name)], skipped
+
+
+def _is_review(folder: Path, out: Path) -> bool:
+    """Whether a folder is the one that --review fills: its images are copies."""
+    return folder.resolve() == (out / REVIEW).resolve()
 
 
 def _is_junk(name: str) -> bool:

@@ -99,10 +99,16 @@ class Manifest:
             self._database.execute(f"INSERT OR REPLACE INTO images ({COLUMNS}) VALUES ({', '.join('?' * 12)})", row)
 
     def finish(self, file: str, key: str) -> None:
-        """Note that all images of a file have been added with this key, and drop those of earlier keys."""
+        """Note that all images of a file have been added with this key, and drop those of earlier keys.
+
+        Where this is so already, the database stays as it is, byte by byte.
+        """
         with self._database:
             self._database.execute("DELETE FROM images WHERE file = ? AND key != ?", [os.fsencode(file), key])
-            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", [os.fsencode(file), key])
+            insert = (
+                "INSERT INTO files VALUES (?, ?) ON CONFLICT DO UPDATE SET key = excluded.key WHERE key != excluded.key"
+            )
+            self._database.execute(insert, [os.fsencode(file), key])
 
     def images(self, file: str | None = None) -> Iterator[Segmented]:
         """All images, or those of one file, sorted by name, one after the other."""
@@ -114,6 +120,11 @@ class Manifest:
         """So many images, the least certain first; those without nuclei come last."""
         order = "ORDER BY certainty IS NULL, certainty, name LIMIT ?"
         yield from map(_segmented, self._database.execute(f"SELECT {COLUMNS} FROM images {order}", [count]))
+
+    def by_certainty(self) -> Iterator[tuple[str, str]]:
+        """The stem of each image and that of its file, in the order of `least_certain`."""
+        query = "SELECT stem, file FROM images ORDER BY certainty IS NULL, certainty, name"
+        yield from ((os.fsdecode(stem), os.fsdecode(file)) for stem, file in self._database.execute(query))
 
     def channels(self) -> list[tuple[str, ...]]:
         """The channels that images have, each combination once."""

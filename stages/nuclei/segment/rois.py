@@ -22,8 +22,8 @@ from scipy import ndimage
 from shapely.geometry.base import BaseGeometry
 
 from nuclei.base.files import replacing
+from nuclei.images.marks import GEOJSON_END, GEOJSON_START, PREFIX, mark_of_zip
 from nuclei.segment.manifest import Value
-from nuclei.segment.marks import GEOJSON_END, GEOJSON_START, PREFIX, mark_of_zip
 
 MOVE, LINE, CLOSE = 0, 1, 4  # the operations of ImageJ's composite regions, those of java.awt.geom.PathIterator
 ROIS = {"imagej": "_rois.zip", "geojson": ".geojson"}  # how the files of each kind end
@@ -61,7 +61,7 @@ def write_imagej(path: Path, labels: NDArray[np.integer]) -> None:
     """Write a ZIP file of ImageJ regions, one for each nucleus, named by its label; ImageJ's ROI Manager opens it.
 
     A nucleus without holes becomes a traced region, any other a composite one. The comment of the file is a mark, which
-    ImageJ drops when it saves the regions: see `marks`.
+    ImageJ drops when it saves the regions: see `images.marks`.
     """
     width = len(str(labels.max()))
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as file:
