@@ -83,7 +83,7 @@ def run(
         segmenter,
         path,
         out / "x_labels.ome.zarr",
-        tables.append,
+        lambda nuclei: tables.append(nuclei.measured),
         diameter_px=diameter_px,
         block_px=block_px,
         overlap_px=OVERLAP_PX,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-BLOCK_PX = 3072  # with the largest overlap a block is labelled in less than 1 GiB
+BLOCK_PX = 2048  # with the largest overlap a block is labelled in less than 1 GiB
 OVERLAP_PX = (256, 512)  # least and most on each side of a block; a nucleus of up to twice the overlap is seen whole
 OVERLAP_DIAMETERS = 3
 

@@ -24,11 +24,10 @@ from nuclei.network.sizing import Scale, diameter_of
 from nuclei.segment import multiscale
 from nuclei.segment.blocks import BLOCK_PX, Block, neighbours, overlap, owned, plan
 from nuclei.segment.measurements import IMAGE, Column, measure
+from nuclei.segment.multiscale import LABELS
 from nuclei.segment.slides import Slide, opened
 from nuclei.segment.survey import eight_bit_table, is_blank, normalised_table, read_rgb, sample, survey
 from nuclei.segment.tiles import Tiles
-
-LABELS = "_labels.ome.zarr"
 
 
 @dataclass(frozen=True)
@@ -52,23 +51,41 @@ class Work:
         return tuple(f"ch{number}" for number in range(1, self.channels + 1))
 
 
+@dataclass(frozen=True)
+class Nuclei:
+    """The nuclei of one block, when all are numbered.
+
+    Attributes:
+        labels: (h, w), 0 = background, 1..n.
+        first: what is added to them in the whole image: the number of nuclei in the blocks before.
+        top_px, left_px: the place of `labels` in the image.
+        measured: by column, an entry for each nucleus; the column label is that of the whole image.
+    """
+
+    labels: NDArray[Any]
+    first: int
+    top_px: int
+    left_px: int
+    measured: dict[str, Column]
+
+
 def segment_slide(
     segmenter: Segmenter,
     path: Path,
     labels_path: Path,
-    add: Callable[[dict[str, Column]], None],
+    add: Callable[[Nuclei], None],
     *,
     diameter_px: float | None = None,
     block_px: int = BLOCK_PX,
     overlap_px: int | None = None,
     force: bool = False,
 ) -> tuple[dict[str, int | float | None], list[str]]:
-    """Segment a large image and write its label map as OME-Zarr.
+    """Segment a large image and write its label map as OME-Zarr or OME-TIFF.
 
     Args:
         path: a TIFF or the folder of an OME-Zarr.
-        labels_path: the folder to write.
-        add: is given the measurements of the nuclei of one block after another.
+        labels_path: the folder or file to write, which ends as one of `LABELS`.
+        add: is given the nuclei of one block after another.
         diameter_px: of the nuclei; measured in a sample if None.
         block_px, overlap_px: side of the blocks, and what each sees beyond it; `blocks.overlap` if None.
         force: replace `labels_path`.
@@ -159,7 +176,7 @@ def _predicted(work: Work, rows: slice, cols: slice) -> NDArray[np.float32]:
 
 
 def _assemble(
-    work: Work, blocks: list[Block], scratch: Path, labels_path: Path, add: Callable[[dict[str, Column]], None]
+    work: Work, blocks: list[Block], scratch: Path, labels_path: Path, add: Callable[[Nuclei], None]
 ) -> tuple[dict[str, int | float | None], list[str]]:
     """Number the nuclei of all blocks, write them, and summarise the image."""
     slide = work.slide
@@ -167,16 +184,17 @@ def _assemble(
     background = reduce(np.add, (_load(scratch, block, "background") for block in blocks))
     medians = [_median(counts) for counts in background]
     with files.replacing(labels_path) as temporary:
-        name = labels_path.name.removesuffix(LABELS)
-        levels = multiscale.create(temporary, slide.height, slide.width, slide.pixel_size_um, name)
+        as_tiff = labels_path.name.endswith(LABELS["ome-tiff"])
+        name = labels_path.name.removesuffix(LABELS["ome-zarr"]).removesuffix(LABELS["ome-tiff"])
+        folder = scratch / "labels.ome.zarr" if as_tiff else temporary
+        levels = multiscale.create(folder, slide.height, slide.width, slide.pixel_size_um, name)
         for block in blocks:
             with np.load(_result(scratch, block)) as stored:
                 labels, cut = stored["labels"], cut + int(stored["cut"])
                 measured = {key.removeprefix("nuclei_"): stored[key] for key in stored if key.startswith("nuclei_")}
             count = len(measured["label"])
-            if not count:
-                continue
-            multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
+            if count:
+                multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
             measured["label"] = measured["label"] + first
             measured["nearest_px"] = _nearest(blocks, block, scratch)
             if slide.pixel_size_um is not None:
@@ -184,9 +202,11 @@ def _assemble(
             for channel, median in zip(work.names, medians, strict=True):
                 measured[f"background_median_{channel}"] = np.full(count, median)
             areas.append(measured["area_px"])
-            add(measured)
+            add(Nuclei(labels, first, block.seen_rows.start, block.seen_cols.start, measured))
             first += count
         multiscale.fill_pyramid(levels)
+        if as_tiff:
+            multiscale.write_tiff(temporary, levels, slide.pixel_size_um)
     area_px = np.concatenate(areas) if areas else np.zeros(0, np.int64)
     foreground = float(area_px.sum() / (slide.height * slide.width))
     entries = (
