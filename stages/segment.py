@@ -24,6 +24,7 @@ from nuclei.segment.batch import Batch, Options, results
 from nuclei.segment.finding import Found, find_images, read_list
 from nuclei.segment.manifest import Manifest, check_unchanged, hash_of, opened
 from nuclei.segment.marks import check_replaceable
+from nuclei.segment.multiscale import LABELS
 from nuclei.segment.opening import add_reading_options, reading_of
 from nuclei.segment.page import PAGE, write_page
 from nuclei.segment.review import add_review_option, write_review
@@ -32,6 +33,7 @@ from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, write_tables
 
 LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
+SMALLEST_BLOCK_PX = 256
 
 
 def main() -> None:
@@ -42,14 +44,17 @@ def main() -> None:
     check_out(out)
     if arguments.diameter is not None and not 1 <= arguments.diameter <= 1000:
         raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
-    if arguments.blocks is not None and arguments.blocks < 1:
-        raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected="at least 1 pixel")
+    if arguments.blocks is not None and arguments.blocks < SMALLEST_BLOCK_PX:
+        expected = f"at least {SMALLEST_BLOCK_PX} pixels"
+        raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected=expected)
+    large = {image for image in found.images if is_large(image.path, 0 if arguments.blocks else LARGE_PX)}
     if not arguments.force:
-        check_replaceable(path for image in found.images for path in results(image, out, arguments.rois))
+        small = (image for image in found.images if image not in large)
+        check_replaceable(path for image in small for path in results(image, out, arguments.rois))
         check_unchanged([out / NUCLEI, out / IMAGES, out / PAGE], out)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
-    from nuclei.segment.large import segment_large
+    from nuclei.segment.large import LargeOptions, segment_large
 
     keep_freed_memory()
     segmenter = engine.open_model(arguments.model, arguments.device)
@@ -64,8 +69,8 @@ def main() -> None:
         try:
             for image in track(found.images, what="segment", total=len(found.images)):
                 try:
-                    if is_large(image.path, 0 if arguments.blocks else LARGE_PX):
-                        segment_large(batch, image, arguments.blocks)
+                    if image in large:
+                        segment_large(batch, image, LargeOptions(arguments.blocks, arguments.large_labels))
                     else:
                         batch.segment(image)
                 except InputError as error:
@@ -112,12 +117,10 @@ def parse() -> argparse.Namespace:
     rois = "also write the outlines of the nuclei, for ImageJ and Fiji (NAME_rois.zip) or for QuPath (NAME.geojson)"
     parser.add_argument("--rois", action="append", default=[], choices=[*ROIS], help=rois)
     add_review_option(parser)
-    parser.add_argument(
-        "--blocks",
-        type=int,
-        metavar="PX",
-        help="segment by blocks of this side, whatever the size of a TIFF",
-    )
+    blocks = "segment by blocks of this side, whatever the size of a TIFF (2048, above 64 megapixels)"
+    parser.add_argument("--blocks", type=int, metavar="PX", help=blocks)
+    labels = "the format of the label map of an image that is segmented by blocks (ome-zarr)"
+    parser.add_argument("--large-labels", choices=[*LABELS], default="ome-zarr", help=labels)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     arguments = parser.parse_args()
     if not arguments.image and not arguments.list:

@@ -1,10 +1,12 @@
 """One large image by blocks, beside the same image as a whole: labels, seconds a megapixel, peak memory.
 
-    python tests/benchmarks/slide.py IMAGES SIDE SCRATCH [--model FOLDER] [--blocks 1024 2048] [--whole]
+    python tests/benchmarks/slide.py IMAGES SIDE SCRATCH [--model FOLDER] [--diameter PX] [--blocks 1024 2048] [--whole]
 
 IMAGES is a folder of RGB PNGs, such as data/prepared/images: they are turned, mirrored and laid side by side, in rows
-of different heights, until an image of SIDE x SIDE pixels is full, so that their seams lie where no block ends. Without
---model a network takes part that only smooths brightness, which says nothing about the speed of a real one.
+of different heights, until an image of SIDE x SIDE pixels is full, so that their seams lie where no block ends.
+--enlarge makes them that many times as large first. Without --model a network takes part that only smooths brightness,
+which says nothing about the speed of a real one. The peak of memory is that of the process so far: for the peak of one
+size of blocks, run that one alone.
 """
 
 from __future__ import annotations
@@ -12,21 +14,27 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import tifffile
 import torch
 import zarr
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nuclei.base.machine import keep_freed_memory
 from nuclei.images.io import read_rgb
 from nuclei.network.segmenter import Segmenter, Settings
+from nuclei.segment.blocks import BLOCK_PX
 from nuclei.segment.by_blocks import segment_slide
 
-FAKE = Settings("Unet", "resnet34", "none", 1.0, 99.8, 1024, 128, False, 0.5, 0.8, 40, "32-true")
+FAKE = Settings("Unet", "resnet34", "none", 1.0, 99.8, 1024, 128, False, 0.5, 0.8, 40, "32-true", 25.0)
+TILE_PX = 512
 
 
 class Brightness(nn.Module):
@@ -48,12 +56,15 @@ def main() -> None:
     parser.add_argument("side", type=int)
     parser.add_argument("scratch", type=Path)
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--blocks", type=int, nargs="+", default=[4096])
+    parser.add_argument("--diameter", type=float, default=25)
+    parser.add_argument("--enlarge", type=int, default=1)
+    parser.add_argument("--blocks", type=int, nargs="+", default=[BLOCK_PX])
     parser.add_argument("--whole", action="store_true")
     arguments = parser.parse_args()
-    path = arguments.scratch / f"slide_{arguments.side}.tif"
+    keep_freed_memory()
+    path = arguments.scratch / f"slide_{arguments.side}_{arguments.enlarge}.tif"
     if not path.exists():
-        write_slide(path, sorted(arguments.images.glob("*.png")), arguments.side)
+        write_slide(path, sorted(arguments.images.glob("*.png")), arguments.side, arguments.enlarge)
     if arguments.model:
         segmenter = Segmenter.load(arguments.model, device="cpu")
         segmenter.settings = replace(segmenter.settings, flips=False)
@@ -61,49 +72,85 @@ def main() -> None:
         segmenter = Segmenter(Brightness(), FAKE)  # type: ignore[arg-type]
     megapixels, found = arguments.side**2 / 1e6, {}
     for block_px in arguments.blocks:
-        out = arguments.scratch / f"{block_px}_labels.ome.zarr"
+        out = arguments.scratch / f"{path.stem}_{arguments.diameter:g}_{block_px}_labels.ome.zarr"
         start = time.perf_counter()
         summary, warnings = segment_slide(
-            segmenter, path, out, lambda _: None, diameter_px=25, block_px=block_px, force=True
+            segmenter, path, out, lambda _: None, diameter_px=arguments.diameter, block_px=block_px, force=True
         )
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(
-            f"blocks of {block_px} px: {summary['nuclei'][0]} nuclei, {seconds / megapixels:.2f} s a megapixel, "
-            f"peak {peak:.2f} GiB {'; '.join(warnings)}",
-            flush=True,
-        )
+        report(f"{arguments.side} px, blocks of {block_px} px", summary["nuclei"], start, megapixels, warnings)
         found[block_px] = out
     if arguments.whole:
         rgb = tifffile.imread(path)
         start = time.perf_counter()
-        whole = segmenter.segment(rgb, diameter_px=25)
-        print(f"whole: {whole.max()} nuclei, {(time.perf_counter() - start) / megapixels:.2f} s a megapixel")
+        whole = segmenter.segment(rgb, diameter_px=arguments.diameter)
+        report(f"{arguments.side} px, whole", int(whole.max()), start, megapixels, [])
         for block_px, out in found.items():
-            labels = np.asarray(zarr.open_group(out, mode="r")["0"])
-            pairs = np.unique(np.stack([whole.ravel(), labels.ravel()]), axis=1)
-            alone = [len(np.unique(side)) for side in pairs]
-            different = np.count_nonzero((whole > 0) != (labels > 0))
-            same = pairs.shape[1] == alone[0] == alone[1]
-            print(f"blocks of {block_px} px: same labels: {same}; foreground differs in {different} pixels, "
-                  f"{pairs.shape[1] - max(alone)} nuclei have two partners")  # fmt: skip
+            compare(f"blocks of {block_px} px", whole, np.asarray(zarr.open_group(out, mode="r")["0"]))
 
 
-def write_slide(path: Path, images: list[Path], side: int) -> None:
-    """Fill an image with others, turned and mirrored, and write it in tiles."""
-    rng = np.random.default_rng(0)
-    slide, top = np.zeros((side, side, 3), np.uint8), 0
-    while top < side:
-        left, height = 0, int(rng.integers(200, 257))
-        while left < side:
-            rgb = np.rot90(read_rgb(images[rng.integers(len(images))]), rng.integers(4))
-            rgb = rgb[:height, : int(rng.integers(200, 257)) :][:, :: rng.choice([-1, 1])]
-            part = rgb[: side - top, : side - left]
-            slide[top : top + part.shape[0], left : left + part.shape[1]] = part
-            left += rgb.shape[1]
-        top += height
+def report(what: str, nuclei: object, start: float, megapixels: float, warnings: list[str]) -> None:
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    said = "; ".join(["", *warnings])
+    print(
+        f"{what}: {nuclei} nuclei, {seconds:.0f} s, {megapixels / seconds:.2f} megapixels a second, "
+        f"peak {peak:.2f} GiB{said}",
+        flush=True,
+    )
+
+
+def compare(what: str, whole: NDArray[np.integer], labels: NDArray[np.integer]) -> None:
+    """Say how two label maps of one image differ, apart from the numbers of the nuclei."""
+    pairs = np.unique(whole.astype(np.int64) * (int(labels.max()) + 1) + labels)
+    ones, others = np.divmod(pairs, int(labels.max()) + 1)
+    unmatched = np.count_nonzero((np.bincount(ones) > 1)[1:]), np.count_nonzero((np.bincount(others) > 1)[1:])
+    different = np.count_nonzero((whole > 0) != (labels > 0))
+    same = len(ones) == len(np.unique(ones)) == len(np.unique(others))
+    print(
+        f"{what}: same labels: {same}; foreground differs in {different} pixels; of {whole.max()} nuclei {unmatched[0]}"
+        f" are not one nucleus in blocks, and {unmatched[1]} in blocks not one nucleus of the whole",
+        flush=True,
+    )
+
+
+def write_slide(path: Path, images: list[Path], side: int, enlarge: int) -> None:
+    """Fill an image with others, turned and mirrored, and write it in tiles, a row of tiles at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tifffile.imwrite(path, slide, tile=(512, 512), compression="zlib", photometric="rgb", bigtiff=True)
+    tifffile.imwrite(
+        path, tiles(images, side, enlarge), shape=(side, side, 3), dtype=np.uint8, tile=(TILE_PX, TILE_PX),
+        compression="zlib", compressionargs={"level": 1}, photometric="rgb", bigtiff=True,
+    )  # fmt: skip
+
+
+def tiles(images: list[Path], side: int, enlarge: int) -> Iterator[NDArray[np.uint8]]:
+    rows = bands(images, side, enlarge)
+    held = np.zeros((0, side, 3), np.uint8)
+    for top in range(0, side, TILE_PX):
+        height = min(TILE_PX, side - top)
+        while len(held) < height:
+            held = np.concatenate([held, next(rows)])
+        for left in range(0, side, TILE_PX):
+            tile = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
+            part = held[:height, left : left + TILE_PX]
+            tile[: part.shape[0], : part.shape[1]] = part
+            yield tile
+        held = held[height:]
+
+
+def bands(images: list[Path], side: int, enlarge: int) -> Iterator[NDArray[np.uint8]]:
+    """Rows of images, each as wide as the slide."""
+    rng = np.random.default_rng(0)
+    while True:
+        left, height = 0, int(rng.integers(200, 257)) * enlarge
+        band = np.zeros((height, side, 3), np.uint8)
+        while left < side:
+            rgb = read_rgb(images[rng.integers(len(images))])
+            rgb = rgb if enlarge == 1 else cv2.resize(rgb, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)  # type: ignore[assignment]
+            rgb = np.rot90(rgb, rng.integers(4))[:, :: rng.choice([-1, 1])]
+            part = rgb[:height, : int(rng.integers(200, 257)) * enlarge][:, : side - left]
+            band[: part.shape[0], left : left + part.shape[1]] = part
+            left += part.shape[1]
+        yield band
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from torch.nn import functional as F
 
 from made_up import SETTINGS
 from nuclei.base.errors import InputError
-from nuclei.network.inference import TileGrid
 from nuclei.network.model import MEAN, STD
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment.blocks import owned, plan
@@ -76,16 +75,24 @@ def tiff(pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(segmenter: Segmenter, path: Path, out: Path, block_px: int) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
+def run(
+    segmenter: Segmenter, path: Path, out: Path, block_px: int, diameter_px: float | None = None
+) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
     tables: list[dict[str, np.ndarray]] = []
     summary, warnings = segment_slide(
-        segmenter, path, out / "x_labels.ome.zarr", tables.append, block_px=block_px, overlap_px=OVERLAP_PX
+        segmenter,
+        path,
+        out / "x_labels.ome.zarr",
+        lambda nuclei: tables.append(nuclei.measured),
+        diameter_px=diameter_px,
+        block_px=block_px,
+        overlap_px=OVERLAP_PX,
     )
     table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
     return zarr.open_group(out / "x_labels.ome.zarr", mode="r")["0"][:], table, (summary, warnings)  # type: ignore[index,return-value]
 
 
-@pytest.mark.parametrize("block_px", [96, 200, 450])
+@pytest.mark.parametrize("block_px", [130, 200, 450])
 def test_labels_and_table_in_blocks_are_those_of_the_whole_image_up_to_numbering(
     segmenter: Segmenter, pixels: np.ndarray, tiff: Path, tmp_path: Path, block_px: int
 ) -> None:
@@ -107,17 +114,33 @@ def test_labels_and_table_in_blocks_are_those_of_the_whole_image_up_to_numbering
     assert summary["foreground"] == pytest.approx((whole > 0).mean())
 
 
+@pytest.mark.parametrize("diameter_px", [50, 12])
+def test_labels_in_blocks_are_those_of_the_whole_image_where_it_is_rescaled(
+    segmenter: Segmenter, pixels: np.ndarray, tiff: Path, tmp_path: Path, diameter_px: float
+) -> None:
+    segmenter.settings = replace(segmenter.settings, diameter_px=25.0)
+    whole = segmenter.segment(np.repeat(pixels[..., None], 3, axis=2), diameter_px)
+
+    labels, _, (summary, _) = run(segmenter, tiff, tmp_path, 200, diameter_px)
+
+    assert summary["zoom"] == 25 / diameter_px
+    assert whole.max() > 50
+    pairs = np.unique(np.stack([whole.ravel(), labels.ravel()]), axis=1)
+    assert pairs.shape[1] == whole.max() + 1
+    assert len(np.unique(pairs[1])) == pairs.shape[1]
+
+
 def test_a_run_that_was_interrupted_goes_on_and_ends_with_the_same_bytes(
     segmenter: Segmenter, tiff: Path, tmp_path: Path
 ) -> None:
     net: Any = segmenter.net
-    run(segmenter, tiff, tmp_path / "whole", 96)
+    run(segmenter, tiff, tmp_path / "whole", 160)
     all_tiles, net.tiles, net.fails_at = net.tiles, 0, 20
     with pytest.raises(KeyboardInterrupt):
-        run(segmenter, tiff, tmp_path / "again", 96)
+        run(segmenter, tiff, tmp_path / "again", 160)
     net.tiles, net.fails_at = 0, -1
 
-    run(segmenter, tiff, tmp_path / "again", 96)
+    run(segmenter, tiff, tmp_path / "again", 160)
 
     assert 0 < net.tiles < all_tiles
     assert contents(tmp_path / "again") == contents(tmp_path / "whole")
@@ -127,13 +150,13 @@ def test_blocks_of_another_model_are_not_kept(segmenter: Segmenter, tiff: Path, 
     net: Any = segmenter.net
     net.fails_at = 20
     with pytest.raises(KeyboardInterrupt):
-        run(segmenter, tiff, tmp_path, 96)
+        run(segmenter, tiff, tmp_path, 160)
     net.fails_at, net.nothing.data[:] = -1, 0.01
-    run(segmenter, tiff, tmp_path, 96)
+    run(segmenter, tiff, tmp_path, 160)
     kept = contents(tmp_path)
     shutil.rmtree(tmp_path)
 
-    run(segmenter, tiff, tmp_path, 96)
+    run(segmenter, tiff, tmp_path, 160)
 
     assert kept == contents(tmp_path)
 
@@ -195,14 +218,12 @@ def test_other_channels_and_types_are_refused(tmp_path: Path, values: np.ndarray
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(60, 400), st.integers(60, 400), st.integers(16, 120), st.integers(1, 200), st.integers(8, 40))
-def test_every_nucleus_belongs_to_exactly_one_block(
-    height: int, width: int, tile_px: int, block_px: int, overlap_px: int
-) -> None:
+@given(st.integers(60, 400), st.integers(60, 400), st.integers(20, 200), st.integers(8, 40))
+def test_every_nucleus_belongs_to_exactly_one_block(height: int, width: int, block_px: int, overlap_px: int) -> None:
     row, col = np.mgrid[:height, :width]
     labels = np.where((row % 10 < 7) & (col % 10 < 7), row // 10 * 100 + col // 10 + 1, 0)
     found = []
-    for block in plan(TileGrid(height, width, tile_px, tile_px // 4), block_px, overlap_px):
+    for block in plan(height, width, block_px, overlap_px):
         part = labels[block.seen]
         _, dense = np.unique(np.append(part.ravel(), 0), return_inverse=True)
         mine = owned(block, dense[:-1].reshape(part.shape), height, width)

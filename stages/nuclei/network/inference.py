@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -58,8 +59,12 @@ def predict_maps(
 def predict_tile(
     net: NucleusNet, rgb: NDArray[np.uint8], *, flips: bool, zoom: float, precision: torch.dtype
 ) -> NDArray[np.float32]:
-    """Run the network over one tile (H, W, 3), normalised; return (1 + C, H, W). See `predict_maps`."""
-    return resized_maps(_predict(net, zoomed_image(rgb, zoom), flips, precision), rgb.shape[:2])
+    """Run the network over one tile (H, W, 3), normalised; return its maps at the network's scale. See `predict_maps`.
+
+    Returns:
+        (1 + C, h, w) float32, of the size that `zoomed_image` gives the tile.
+    """
+    return _predict(net, zoomed_image(rgb, zoom), flips, precision)
 
 
 def _predict(net: NucleusNet, rgb: NDArray[np.uint8], flips: bool, precision: torch.dtype) -> NDArray[np.float32]:
@@ -99,6 +104,10 @@ class TileGrid:
         size = (self.height, self.width)[axis]
         return [slice(start, min(start + self.tile_px, size)) for start in _starts(size, self.tile_px, self.overlap_px)]
 
+    def tiles(self, window: tuple[slice, slice]) -> Iterator[tuple[slice, slice]]:
+        """The rows and columns of the tiles that reach into a window, in reading order."""
+        yield from product(*(filter(partial(_meets, side), self.spans(axis)) for axis, side in enumerate(window)))
+
     def blend(
         self, predict: Callable[[slice, slice], NDArray[np.float32]], window: tuple[slice, slice] | None = None
     ) -> NDArray[np.float32]:
@@ -108,7 +117,7 @@ class TileGrid:
         of the whole image.
 
         Args:
-            predict: returns the maps (C, h, w) of the tile at these rows and columns.
+            predict: returns the maps (C, h, w) of the tile at these rows and columns, at any scale: they are resized.
             window: rows and columns.
 
         Returns:
@@ -117,20 +126,20 @@ class TileGrid:
         rows, cols = window or (slice(0, self.height), slice(0, self.width))
         total: NDArray[np.float32] | None = None
         weights = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.float32)
-        for tile_rows in filter(partial(_meets, rows), self.spans(0)):
-            for tile_cols in filter(partial(_meets, cols), self.spans(1)):
-                maps = predict(tile_rows, tile_cols)
-                if (tile_rows, tile_cols) == (rows, cols):
-                    return maps
-                here = _common(rows, tile_rows), _common(cols, tile_cols)
-                there = _common(tile_rows, rows), _common(tile_cols, cols)
-                ramp = np.outer(
-                    _ramp(tile_rows, self.height, self.overlap_px)[there[0]],
-                    _ramp(tile_cols, self.width, self.overlap_px)[there[1]],
-                )
-                total = np.zeros((len(maps), *weights.shape), np.float32) if total is None else total
-                total[:, *here] += maps[:, *there] * ramp
-                weights[here] += ramp
+        for tile_rows, tile_cols in self.tiles((rows, cols)):
+            here = _common(rows, tile_rows), _common(cols, tile_cols)
+            there = _common(tile_rows, rows), _common(tile_cols, cols)
+            size = tile_rows.stop - tile_rows.start, tile_cols.stop - tile_cols.start
+            maps = resized_maps(predict(tile_rows, tile_cols), size, there)
+            if (tile_rows, tile_cols) == (rows, cols):
+                return maps
+            ramp = np.outer(
+                _ramp(tile_rows, self.height, self.overlap_px)[there[0]],
+                _ramp(tile_cols, self.width, self.overlap_px)[there[1]],
+            )
+            total = np.zeros((len(maps), *weights.shape), np.float32) if total is None else total
+            total[:, *here] += maps * ramp
+            weights[here] += ramp
         assert total is not None, "an image has at least one tile"
         total /= weights
         return total

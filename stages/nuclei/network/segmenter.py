@@ -177,7 +177,7 @@ class Segmenter:
         return tile_grid(height, width, self.settings.tile_px, self.settings.tile_overlap_px, scale.zoom)
 
     def predict_tile(self, rgb: NDArray[np.uint8], scale: Scale) -> NDArray[np.float32]:
-        """Predict (1 + C, H, W) for a tile (H, W, 3) of an image that was normalised as a whole."""
+        """Predict (1 + C, h, w), at the network's scale, for a tile (H, W, 3) of an image normalised as a whole."""
         return predict_tile(self.net, rgb, flips=self.settings.flips, zoom=scale.zoom, precision=self.dtype)
 
     def label(self, maps: NDArray[np.float32], thresholds: Thresholds | None = None) -> NDArray[Any]:

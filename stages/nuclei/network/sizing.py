@@ -133,13 +133,29 @@ def zoomed_labels(labels: NDArray[Any], zoom: float) -> NDArray[Any]:
     return labels[rows[:, None], cols[None, :]]
 
 
-def resized_maps(maps: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Resize (C, H, W) maps: averaged over each pixel's area to a smaller size, interpolated linearly to a larger."""
-    height, width = size
+def resized_maps(
+    maps: NDArray[np.float32], size: tuple[int, ...], window: tuple[slice, slice] = (slice(None), slice(None))
+) -> NDArray[np.float32]:
+    """Resize (C, H, W) maps: averaged over each pixel's area to a smaller size, interpolated linearly to a larger.
+
+    Args:
+        maps: (C, H, W).
+        size: height and width of the result.
+        window: rows and columns of the result that are returned; the others are never in memory all at once.
+    """
+    (height, width), (rows, cols) = size, window
     if maps.shape[1:] == (height, width):
-        return maps
-    way = cv2.INTER_AREA if maps.shape[1] > height else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(channel, (width, height), interpolation=way) for channel in maps])
+        return maps[:, rows, cols]
+    if maps.shape[1] > height:
+        return np.stack([cv2.resize(channel, (width, height), interpolation=cv2.INTER_AREA) for channel in maps])[
+            :, rows, cols
+        ]
+    parts = []
+    for channel in maps:  # first made wider, then higher: the same values as both at once, to the last bit
+        wide = cv2.resize(channel, (width, len(channel)), interpolation=cv2.INTER_LINEAR)
+        wide = np.ascontiguousarray(wide[:, cols])
+        parts.append(cv2.resize(wide, (wide.shape[1], height), interpolation=cv2.INTER_LINEAR)[rows])
+    return np.stack(parts)
 
 
 def _size(pixels: NDArray[Any], zoom: float) -> tuple[int, int]:

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import product
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-if TYPE_CHECKING:
-    from nuclei.network.inference import TileGrid
-
-OVERLAP_PX = 256  # on each side of a block; a nucleus of up to twice this is seen whole by its block
-BLOCK_PX = 4096
+BLOCK_PX = 2048  # with the largest overlap a block is labelled in less than 1 GiB
+OVERLAP_PX = (256, 512)  # least and most on each side of a block; a nucleus of up to twice the overlap is seen whole
+OVERLAP_DIAMETERS = 3
 
 
 @dataclass(frozen=True)
@@ -50,26 +49,20 @@ class Block:
         return slice(self.rows.start - row, self.rows.stop - row), slice(self.cols.start - col, self.cols.stop - col)
 
 
-def plan(grid: TileGrid, block_px: int, overlap_px: int) -> list[Block]:
-    """Divide an image into blocks of about `block_px` squared, in reading order.
+def overlap(diameter_px: float | None) -> int:
+    """What a block sees beyond its sides, for nuclei of this diameter: `OVERLAP_DIAMETERS` within `OVERLAP_PX`."""
+    return round(min(max(OVERLAP_DIAMETERS * (diameter_px or 0), OVERLAP_PX[0]), OVERLAP_PX[1]))
 
-    A block is a whole number of the network's tiles. It begins where it and its overlap no longer touch the
-    tile before, so that this one need not be predicted again.
-    """
-    rows, cols = (_cuts(grid, axis, block_px, overlap_px) for axis in (0, 1))
-    sides = [(row, col) for row in rows for col in cols]
+
+def plan(height: int, width: int, block_px: int, overlap_px: int) -> list[Block]:
+    """Divide an image into blocks of `block_px` squared, smaller ones at its right and lower side, in reading order."""
+    rows, cols = (
+        [slice(start, min(start + block_px, size)) for start in range(0, size, block_px)] for size in (height, width)
+    )
     return [
-        Block(number, row, col, _wider(row, grid.height, overlap_px), _wider(col, grid.width, overlap_px))
-        for number, (row, col) in enumerate(sides)
+        Block(number, row, col, _wider(row, height, overlap_px), _wider(col, width, overlap_px))
+        for number, (row, col) in enumerate(product(rows, cols))
     ]
-
-
-def _cuts(grid: TileGrid, axis: int, block_px: int, overlap_px: int) -> list[slice]:
-    size, tiles = (grid.height, grid.width)[axis], grid.spans(axis)
-    together = max(round(block_px / max(grid.tile_px - grid.overlap_px, 1)), 1)
-    ends = [tile.stop + overlap_px for tile in tiles[together - 1 :: together]]
-    edges = [0, *(end for end in ends if end < size - overlap_px), size]
-    return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
 def _wider(span: slice, size: int, overlap_px: int) -> slice:
@@ -82,8 +75,8 @@ class Owned:
 
     Attributes:
         labels: (H, W) of what the block was segmented with: 0 = background, 1..n its nuclei, in their order before.
-        cut: how many of them reach an edge of that which is not the image's: a cluster larger than the overlap, whose
-            outlines may differ from those in the whole image.
+        cut: how many of them belong to a cluster of touching nuclei that reaches beyond what the block was segmented
+            with, so that their outlines may differ from those in the whole image.
     """
 
     labels: NDArray[Any]
@@ -99,21 +92,24 @@ def owned(block: Block, labels: NDArray[Any], height: int, width: int) -> Owned:
         height, width: of the whole image.
     """
     rows, cols = block.inner
-    at_edge = np.zeros(int(labels.max()) + 1, bool)
+    clusters = cv2.connectedComponents((labels > 0).astype(np.uint8), connectivity=8)[1]
+    beyond = np.zeros(int(clusters.max()) + 1, bool)
     for inside, edge in (
-        (block.seen_rows.start > 0, labels[0]),
-        (block.seen_rows.stop < height, labels[-1]),
-        (block.seen_cols.start > 0, labels[:, 0]),
-        (block.seen_cols.stop < width, labels[:, -1]),
+        (block.seen_rows.start > 0, clusters[0]),
+        (block.seen_rows.stop < height, clusters[-1]),
+        (block.seen_cols.start > 0, clusters[:, 0]),
+        (block.seen_cols.stop < width, clusters[:, -1]),
     ):
         if inside:
-            at_edge[edge] = True
-    keep = np.zeros(len(at_edge), bool)
+            beyond[edge] = True
+    keep = np.zeros(int(labels.max()) + 1, bool)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         row, col = ((side.start + side.stop - 1) // 2 for side in box)
         keep[label] = rows.start <= row < rows.stop and cols.start <= col < cols.stop
     number = (np.cumsum(keep) * keep).astype(labels.dtype)
-    return Owned(number[labels], int(np.count_nonzero(keep & at_edge)))
+    mine = number[labels]
+    beyond[0] = False  # the background
+    return Owned(mine, len(np.unique(mine[beyond[clusters] & (mine > 0)])))
 
 
 def neighbours(blocks: list[Block], block: Block) -> Iterator[Block]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,15 @@ from scipy import spatial
 
 from nuclei.base import files
 from nuclei.base.errors import InputError
-from nuclei.network.inference import TileGrid
 from nuclei.network.segmenter import Segmenter
 from nuclei.network.sizing import Scale, diameter_of
 from nuclei.segment import multiscale
-from nuclei.segment.blocks import BLOCK_PX, OVERLAP_PX, Block, neighbours, owned, plan
+from nuclei.segment.blocks import BLOCK_PX, Block, neighbours, overlap, owned, plan
 from nuclei.segment.measurements import IMAGE, Column, measure
+from nuclei.segment.multiscale import LABELS
 from nuclei.segment.slides import Slide, opened
-from nuclei.segment.survey import as_rgb, eight_bit_table, is_blank, normalised_table, sample, survey
-
-LABELS = "_labels.ome.zarr"
-Tiles = dict[tuple[int, int], NDArray[np.float32]]
+from nuclei.segment.survey import eight_bit_table, is_blank, normalised_table, read_rgb, sample, survey
+from nuclei.segment.tiles import Tiles
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,6 @@ class Work:
     slide: Slide
     segmenter: Segmenter
     scale: Scale
-    grid: TileGrid
     table: NDArray[np.uint8]
     channels: int
 
@@ -54,25 +51,43 @@ class Work:
         return tuple(f"ch{number}" for number in range(1, self.channels + 1))
 
 
+@dataclass(frozen=True)
+class Nuclei:
+    """The nuclei of one block, when all are numbered.
+
+    Attributes:
+        labels: (h, w), 0 = background, 1..n.
+        first: what is added to them in the whole image: the number of nuclei in the blocks before.
+        top_px, left_px: the place of `labels` in the image.
+        measured: by column, an entry for each nucleus; the column label is that of the whole image.
+    """
+
+    labels: NDArray[Any]
+    first: int
+    top_px: int
+    left_px: int
+    measured: dict[str, Column]
+
+
 def segment_slide(
     segmenter: Segmenter,
     path: Path,
     labels_path: Path,
-    add: Callable[[dict[str, Column]], None],
+    add: Callable[[Nuclei], None],
     *,
     diameter_px: float | None = None,
     block_px: int = BLOCK_PX,
-    overlap_px: int = OVERLAP_PX,
+    overlap_px: int | None = None,
     force: bool = False,
 ) -> tuple[dict[str, int | float | None], list[str]]:
-    """Segment a large image and write its label map as OME-Zarr.
+    """Segment a large image and write its label map as OME-Zarr or OME-TIFF.
 
     Args:
         path: a TIFF or the folder of an OME-Zarr.
-        labels_path: the folder to write.
-        add: is given the measurements of the nuclei of one block after another.
+        labels_path: the folder or file to write, which ends as one of `LABELS`.
+        add: is given the nuclei of one block after another.
         diameter_px: of the nuclei; measured in a sample if None.
-        block_px, overlap_px: side of the blocks, and what each sees beyond it.
+        block_px, overlap_px: side of the blocks, and what each sees beyond it; `blocks.overlap` if None.
         force: replace `labels_path`.
 
     Returns:
@@ -90,16 +105,18 @@ def segment_slide(
         settings = segmenter.settings
         table = normalised_table(eight_bit, seen.counts, settings.normalise_low, settings.normalise_high)
         scale = segmenter.scale(sample(slide, seen.windows, eight_bit), diameter_px)
-        grid = segmenter.grid(slide.height, slide.width, scale)
-        work = Work(slide, segmenter, scale, grid, table, 1 if seen.gray else slide.channels)
-        blocks = plan(grid, block_px, overlap_px)
+        work = Work(slide, segmenter, scale, table, 1 if seen.gray else slide.channels)
+        overlap_px = overlap(scale.diameter_px) if overlap_px is None else overlap_px
+        blocks = plan(slide.height, slide.width, block_px, overlap_px)
         key = {"image": seen.digest, "model": _digest(segmenter), "scale": scale.zoom, "blocks": [block_px, overlap_px]}
         scratch = labels_path.with_name(f".{labels_path.name}.blocks")
         _begin(scratch, key)
-        tiles: Tiles = {}
+        grid = segmenter.grid(slide.height, slide.width, scale)
+        tiles = Tiles(grid, blocks, scratch, partial(_predicted, work))
         for block in blocks:
             if not _result(scratch, block).exists():
-                _write(_result(scratch, block), _segment_block(work, block, tiles))
+                _write(_result(scratch, block), _segment_block(work, block, tiles.maps(block)))
+            tiles.drop(block)
         summary, warnings = _assemble(work, blocks, scratch, labels_path, add)
     files.remove(scratch)
     return summary, [text for text in (*warnings, scale.warning) if text]
@@ -130,17 +147,10 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _segment_block(work: Work, block: Block, tiles: Tiles) -> dict[str, NDArray[Any]]:
-    """The labels of a block's nuclei, their measurements in pixels of the image, and counts of its background.
-
-    Tiles that reach into the next block are left in `tiles`, so that they are predicted once in a row of blocks.
-    """
-    maps = work.grid.blend(lambda rows, cols: _predicted(work, tiles, rows, cols), block.seen)
-    for place in [place for place in tiles if place[1] + work.grid.tile_px <= block.seen_cols.stop]:
-        del tiles[place]
+def _segment_block(work: Work, block: Block, maps: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """The labels of a block's nuclei, their measurements in pixels of the image, and counts of its background."""
     labels = work.segmenter.label(maps)
-    del maps
-    mine = owned(block, labels, work.grid.height, work.grid.width)
+    mine = owned(block, labels, work.slide.height, work.slide.width)
     values = work.slide.read(*block.seen)[..., : work.channels]
     outside = values[block.inner][labels[block.inner] == 0]
     size = 2 ** (8 * values.dtype.itemsize)
@@ -152,25 +162,21 @@ def _segment_block(work: Work, block: Block, tiles: Tiles) -> dict[str, NDArray[
     bottom, right = measured["top_px"] + measured["height_px"], measured["left_px"] + measured["width_px"]
     measured["touches_border"] = (
         (measured["top_px"] == 0) | (measured["left_px"] == 0)
-        | (bottom == work.grid.height) | (right == work.grid.width)
+        | (bottom == work.slide.height) | (right == work.slide.width)
     ).astype(np.int64)  # fmt: skip
     return {"labels": mine.labels, "cut": np.array(mine.cut), "background": background, **_prefixed(measured)}
 
 
-def _predicted(work: Work, tiles: Tiles, rows: slice, cols: slice) -> NDArray[np.float32]:
-    place = rows.start, cols.start
-    if place not in tiles:
-        rgb = as_rgb(work.slide.read(rows, cols), work.table)
-        outputs = 1 if work.segmenter.net.instance_head is None else 2
-        blank = is_blank(rgb)
-        tiles[place] = (
-            np.zeros((outputs, *rgb.shape[:2]), np.float32) if blank else work.segmenter.predict_tile(rgb, work.scale)
-        )
-    return tiles[place]
+def _predicted(work: Work, rows: slice, cols: slice) -> NDArray[np.float32]:
+    """The maps of a tile at the network's scale; one pixel of zeros stands for a tile without nuclei."""
+    rgb = read_rgb(work.slide, rows, cols, work.table)
+    if is_blank(rgb):
+        return np.zeros((1 if work.segmenter.net.instance_head is None else 2, 1, 1), np.float32)
+    return work.segmenter.predict_tile(rgb, work.scale)
 
 
 def _assemble(
-    work: Work, blocks: list[Block], scratch: Path, labels_path: Path, add: Callable[[dict[str, Column]], None]
+    work: Work, blocks: list[Block], scratch: Path, labels_path: Path, add: Callable[[Nuclei], None]
 ) -> tuple[dict[str, int | float | None], list[str]]:
     """Number the nuclei of all blocks, write them, and summarise the image."""
     slide = work.slide
@@ -178,16 +184,17 @@ def _assemble(
     background = reduce(np.add, (_load(scratch, block, "background") for block in blocks))
     medians = [_median(counts) for counts in background]
     with files.replacing(labels_path) as temporary:
-        name = labels_path.name.removesuffix(LABELS)
-        levels = multiscale.create(temporary, slide.height, slide.width, slide.pixel_size_um, name)
+        as_tiff = labels_path.name.endswith(LABELS["ome-tiff"])
+        name = labels_path.name.removesuffix(LABELS["ome-zarr"]).removesuffix(LABELS["ome-tiff"])
+        folder = scratch / "labels.ome.zarr" if as_tiff else temporary
+        levels = multiscale.create(folder, slide.height, slide.width, slide.pixel_size_um, name)
         for block in blocks:
             with np.load(_result(scratch, block)) as stored:
                 labels, cut = stored["labels"], cut + int(stored["cut"])
                 measured = {key.removeprefix("nuclei_"): stored[key] for key in stored if key.startswith("nuclei_")}
             count = len(measured["label"])
-            if not count:
-                continue
-            multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
+            if count:
+                multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
             measured["label"] = measured["label"] + first
             measured["nearest_px"] = _nearest(blocks, block, scratch)
             if slide.pixel_size_um is not None:
@@ -195,9 +202,11 @@ def _assemble(
             for channel, median in zip(work.names, medians, strict=True):
                 measured[f"background_median_{channel}"] = np.full(count, median)
             areas.append(measured["area_px"])
-            add(measured)
+            add(Nuclei(labels, first, block.seen_rows.start, block.seen_cols.start, measured))
             first += count
         multiscale.fill_pyramid(levels)
+        if as_tiff:
+            multiscale.write_tiff(temporary, levels, slide.pixel_size_um)
     area_px = np.concatenate(areas) if areas else np.zeros(0, np.int64)
     foreground = float(area_px.sum() / (slide.height * slide.width))
     entries = (
@@ -205,7 +214,13 @@ def _assemble(
         slide.pixel_size_um,
     )  # fmt: skip
     summary: dict[str, int | float | None] = dict(zip(IMAGE, entries, strict=True))
-    return summary, [f"{cut} nuclei or clusters are larger than the overlap of the blocks" if cut else ""]
+    return summary, [_cut_warning(cut)]
+
+
+def _cut_warning(cut: int) -> str:
+    if not cut:
+        return ""
+    return f"{cut} nuclei are in clusters larger than the overlap of the blocks, where outlines may differ"
 
 
 def _prefixed(measured: dict[str, Column]) -> dict[str, Column]:

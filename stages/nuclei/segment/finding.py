@@ -153,9 +153,8 @@ def _is_junk(name: str) -> bool:
 
 def _is_annotation(path: Path, stems: set[tuple[Path, str]]) -> bool:
     """Whether a file is named after an image beside it; `stems` has the folder and the stem of every image."""
-    return any(
-        path.stem.endswith(ending) and (path.parent, path.stem.removesuffix(ending)) in stems for ending in ANNOTATIONS
-    )
+    stem = path.stem.removesuffix(".ome")
+    return any(stem.endswith(ending) and (path.parent, stem.removesuffix(ending)) in stems for ending in ANNOTATIONS)
 
 
 def _check_names(images: list[Image]) -> None:

@@ -36,6 +36,7 @@ CREATE INDEX by_file ON images (file);
 CREATE TABLE written (name TEXT, sha256 TEXT, PRIMARY KEY (name, sha256)) WITHOUT ROWID;
 """
 COLUMNS = "stem, name, file, key, channels, pixel_size_um, summary, nuclei, notes, certainty, seconds, thumbnail"
+WRITTEN = "SELECT sha256 FROM written WHERE name = ?"
 
 Value = int | float | str | None
 
@@ -146,6 +147,11 @@ class Manifest:
         with self._database:
             self._database.execute("DELETE FROM written WHERE name = ? AND sha256 != ?", [path.name, digest])
 
+    def check_unchanged(self, paths: Iterable[Path]) -> None:
+        """As the function `check_unchanged`, which can not read the manifest while it is open."""
+        for path in paths:
+            _check_known(path, {sha for (sha,) in self._database.execute(WRITTEN, [path.name])})
+
     def _has(self, query: str, *values: bytes | str) -> bool:
         return self._database.execute(query, values).fetchone() is not None
 
@@ -180,12 +186,7 @@ def check_unchanged(paths: Iterable[Path], out: Path) -> None:
         out: the folder of results.
     """
     for path in paths:
-        if path.exists() and sha256(path) not in _known(out, path.name):
-            raise InputError(
-                "the file is not one that this program wrote, or it was changed since",
-                file=path,
-                fix="give another folder after -o, move the file away, or add --force to replace it",
-            )
+        _check_known(path, _known(out, path.name))
 
 
 def key_of(image: Path, model: str, options: dict[str, Any]) -> str:
@@ -212,6 +213,15 @@ def hash_of(*paths: Path) -> str:
     return found.hexdigest()
 
 
+def _check_known(path: Path, known: set[str]) -> None:
+    if path.exists() and sha256(path) not in known:
+        raise InputError(
+            "the file is not one that this program wrote, or it was changed since",
+            file=path,
+            fix="give another folder after -o, move the file away, or add --force to replace it",
+        )
+
+
 def _known(out: Path, name: str) -> set[str]:
     """The hashes of the contents that a table or page may have."""
     path = out / NAME
@@ -219,7 +229,7 @@ def _known(out: Path, name: str) -> set[str]:
         return set()
     with _reported(path), closing(sqlite3.connect(path, timeout=1)) as database:
         _check(database, path)
-        return {digest for (digest,) in database.execute("SELECT sha256 FROM written WHERE name = ?", [name])}
+        return {digest for (digest,) in database.execute(WRITTEN, [name])}
 
 
 def _check(database: sqlite3.Connection, path: Path) -> None:

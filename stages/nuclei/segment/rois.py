@@ -13,6 +13,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import shapely
@@ -82,25 +83,62 @@ def write_geojson(
         labels: (H, W), 0 = background.
         measurements: by name, an entry for each label in ascending order; those that are no finite number are left out.
     """
-    written = hashlib.sha256()
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        features = Features(file, name)
+        features.add(labels, measurements)
+        features.end()
+
+
+class Features:
+    """A GeoJSON FeatureCollection that is written part by part.
+
+    Args:
+        file: an open text file with `\\n` line ends.
+        name: as for `write_geojson`.
+    """
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self._file, self._name = file, name
+        self._written, self._separator = hashlib.sha256(), "\n"
         file.write(GEOJSON_START)
+
+    def add(
+        self,
+        labels: NDArray[np.integer],
+        measurements: Mapping[str, Sequence[Value]],
+        *,
+        first: int = 0,
+        top_px: int = 0,
+        left_px: int = 0,
+    ) -> None:
+        """Add the nuclei of a part of the image.
+
+        Args:
+            labels, measurements: as for `write_geojson`.
+            first: is added to the labels.
+            top_px, left_px: the place of `labels` in the image.
+        """
         for index, (number, outline) in enumerate(outlines(labels)):
             values = {key: column[index] for key, column in measurements.items()}
+            moved = shapely.transform(outline, lambda points: points + (left_px, top_px))
             feature = {
                 "type": "Feature",
-                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([name, number]))),
-                "geometry": shapely.geometry.mapping(outline),
+                "id": str(uuid.uuid5(uuid.NAMESPACE_URL, json.dumps([self._name, number + first]))),
+                "geometry": shapely.geometry.mapping(moved),
                 "properties": {
                     "objectType": "detection",
-                    "name": str(number),
+                    "name": str(number + first),
                     "measurements": {key: value for key, value in values.items() if _is_finite(value)},
                 },
             }
-            text = (",\n" if index else "\n") + json.dumps(feature)
-            written.update(text.encode())
-            file.write(text)
-        file.write(GEOJSON_END.format(mark=PREFIX + written.hexdigest()))
+            text = self._separator + json.dumps(feature)
+            self._separator = ",\n"
+            self._written.update(text.encode())
+            self._file.write(text)
+
+    def end(self) -> None:
+        """Write what follows the last feature."""
+        self._file.write(GEOJSON_END.format(mark=PREFIX + self._written.hexdigest()))
 
 
 def _is_finite(value: Value) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ from nuclei.network.normalisation import percentile_table
 from nuclei.segment.slides import Slide
 
 READ_PX = 2048  # side of what is read at a time
+STRIP_PX = 1024  # rows of a tile of the network that are read at a time
 SAMPLE_PX, SAMPLES = 512, 16  # side and number of the windows from which the diameter is measured
 CONTRAST = 0.5  # of the 99th percentile over windows: those below it hold few nuclei
 BLANK_LEVELS = 8  # of 255; a tile whose brightness, averaged over 8 x 8 pixels, varies less shows no nucleus
@@ -80,10 +80,24 @@ def normalised_table(
     return percentile_table(of_eight, low, high)[eight_bit]
 
 
-def as_rgb(values: NDArray[Any], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Stored values (h, w, 1) or (h, w, 3) as (h, w, 3) uint8."""
-    mapped = table[values]
-    return np.repeat(mapped, 3, axis=2) if mapped.shape[2] == 1 else mapped
+def read_rgb(slide: Slide, rows: slice, cols: slice, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A part of a slide as (h, w, 3) uint8, each value replaced by that in the table.
+
+    It is read in strips, so that a large part is never in memory as the file stores it.
+    """
+    rgb = np.empty((rows.stop - rows.start, cols.stop - cols.start, 3), np.uint8)
+    for strip in _cuts(rows):
+        rgb[strip.start - rows.start : strip.stop - rows.start] = table[slide.read(strip, cols)]
+    return rgb
+
+
+def _cuts(rows: slice) -> Iterator[slice]:
+    """Strips that begin at multiples of `STRIP_PX`, so that few tiles of a file lie in two of them."""
+    start = rows.start
+    while start < rows.stop:
+        stop = min((start // STRIP_PX + 1) * STRIP_PX, rows.stop)
+        yield slice(start, stop)
+        start = stop
 
 
 def is_blank(rgb: NDArray[np.uint8]) -> bool:
@@ -99,7 +113,7 @@ def sample(slide: Slide, windows: list[tuple[slice, slice]], table: NDArray[np.u
     sheet = np.zeros((side * SAMPLE_PX, side * SAMPLE_PX, 3), np.uint8)
     for number, (rows, cols) in enumerate(windows):
         row, col = (place * SAMPLE_PX for place in divmod(number, side))
-        rgb = as_rgb(slide.read(rows, cols), table)
+        rgb = read_rgb(slide, rows, cols, table)
         sheet[row : row + rgb.shape[0], col : col + rgb.shape[1]] = rgb
     return sheet
 
