@@ -29,6 +29,7 @@ from nuclei.segment.opening import add_reading_options, reading_of
 from nuclei.segment.page import PAGE, write_page
 from nuclei.segment.review import add_review_option, write_review
 from nuclei.segment.rois import ROIS
+from nuclei.segment.size import parse_diameter, parse_score
 from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, write_tables
 
@@ -42,8 +43,6 @@ def main() -> None:
     given = [*arguments.image, *(read_list(arguments.list) if arguments.list else [])]
     found = find_images(given, out, recursive=arguments.recursive)
     check_out(out)
-    if arguments.diameter is not None and not 1 <= arguments.diameter <= 1000:
-        raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
     if arguments.blocks is not None and arguments.blocks < SMALLEST_BLOCK_PX:
         expected = f"at least {SMALLEST_BLOCK_PX} pixels"
         raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected=expected)
@@ -61,7 +60,10 @@ def main() -> None:
     if arguments.diameter is not None and segmenter.settings.diameter_px is None:
         fix = "leave --diameter out, or train with train.diameter_px"
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
-    options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois))
+    if arguments.min_score and segmenter.settings.confidence is None:
+        fix = "leave --min-score out, or train again: training calibrates the scores"
+        raise InputError("this model gives nuclei no score", file=arguments.model, got="a least score", fix=fix)
+    options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois), arguments.min_score)
     failed: dict[str, InputError] = {}  # by the stem of the image
     with opened(out) as manifest:
         model = hash_of(*model_files(arguments.model))
@@ -110,9 +112,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--force", action="store_true", help="replace files that this program did not write")
     model = "the folder of a trained model, such as data/model, or an exported model.onnx (models/nuclei)"
     parser.add_argument("--model", type=Path, default=MODEL, help=model)
-    parser.add_argument(
-        "--diameter", type=float, metavar="PX", help="usual diameter of the nuclei in pixels (measured in each image)"
-    )
+    diameter = "usual diameter of the nuclei, in pixels, or in µm as 12um (measured in each image)"
+    parser.add_argument("--diameter", type=parse_diameter, metavar="PX|UM", help=diameter)
+    score = "drop nuclei that are less likely to be true than this, 0 to 1 (0)"
+    parser.add_argument("--min-score", type=parse_score, default=0.0, metavar="P", help=score)
     add_reading_options(parser)
     rois = "also write the outlines of the nuclei, for ImageJ and Fiji (NAME_rois.zip) or for QuPath (NAME.geojson)"
     parser.add_argument("--rois", action="append", default=[], choices=[*ROIS], help=rois)

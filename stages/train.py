@@ -28,7 +28,7 @@ from nuclei.base.progress import track
 from nuclei.images.io import read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
 from nuclei.network.segmenter import WEIGHTS, Segmenter, Settings, pick_precision
-from nuclei.train import checkpoint, provenance, search
+from nuclei.train import calibration, checkpoint, provenance, search
 from nuclei.train.crops import Crops
 from nuclei.train.processes import make_fabric, together
 from nuclei.train.starting import first_net
@@ -129,7 +129,7 @@ def log(live: Live, row: Row) -> None:
 def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: Path) -> list[Row]:
     """Set the thresholds that score best on predictions stored in `scratch`; return the scores of all candidates.
 
-    Without images there is one candidate, and no score.
+    Then calibrate the scores of nuclei on the same predictions. Without images there is one candidate, and no score.
     """
     if not records:
         segmenter.use(*search.grid(params.train))
@@ -142,6 +142,7 @@ def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: P
         images.append((stored, label_path(PREPARED, record.id)))
     rows = search.search(images, params.train.instance_target, search.grid(params.train))
     segmenter.use(search.best(rows))
+    segmenter.calibrate(calibration.fitted(images, segmenter))
     return rows
 
 

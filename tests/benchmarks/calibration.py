@@ -26,13 +26,12 @@ from nuclei.base import files
 from nuclei.base.errors import InputError, run
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_part
-from nuclei.network.confidence import evidence, fit
+from nuclei.network.confidence import fit
 from nuclei.network.segmenter import SETTINGS, Segmenter
-from nuclei.scores.matching import is_true
+from nuclei.train.calibration import Seen, joined, of_image
 
 BINS = 10
 COLUMNS = ["score", "low", "high", "nuclei", "mean_score", "true"]
-Seen = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 
 def main() -> None:
@@ -58,7 +57,7 @@ def main() -> None:
     for name, scores in (("before", before), ("after", after)):
         error = calibration_error(scores, true)
         print(f"{name}: expected calibration error {error:.3f}, Brier score {np.mean((scores - true) ** 2):.3f}")
-    found = fit(np.concatenate([of[0] for of in seen]), true)
+    found = fit(*joined(seen))
     print(f"all {len(true)} nuclei: {found}")
     if arguments.output:
         files.write_rows(arguments.output, COLUMNS, rows)
@@ -70,21 +69,22 @@ def main() -> None:
 def of_fold(prepared: Path, model: Path, split: Path) -> Seen:
     """The evidence for each nucleus that a model finds in the test part of a split, and whether it is true."""
     segmenter = Segmenter.load(model)
-    seen, true = [np.zeros((0, 2))], [np.zeros(0, bool)]
-    for record in read_part(prepared, split, "test"):
-        maps = segmenter.maps(read_rgb(image_path(prepared, record.id)))
-        labels = segmenter.label(maps)
-        seen.append(evidence(segmenter.settings.instance_target, labels, maps))
-        true.append(is_true(read_labels(label_path(prepared, record.id)), labels))
-    return np.concatenate(seen), np.concatenate(true)
+    return joined(
+        of_image(
+            segmenter,
+            segmenter.maps(read_rgb(image_path(prepared, record.id))),
+            read_labels(label_path(prepared, record.id)),
+        )
+        for record in read_part(prepared, split, "test")
+    )
 
 
 def calibrated(seen: list[Seen], left_out: int) -> NDArray[np.float32]:
     """The scores of the nuclei of one fold, by the regression of all others."""
-    others = [of for number, of in enumerate(seen) if number != left_out]
-    found = fit(np.concatenate([of[0] for of in others]), np.concatenate([of[1] for of in others]))
+    others = joined(of for number, of in enumerate(seen) if number != left_out)
+    found = fit(*others)
     if found is None:
-        raise InputError("too few nuclei to fit a regression", got=sum(len(of[1]) for of in others))
+        raise InputError("too few nuclei to fit a regression", got=len(others[1]))
     return found.scores(seen[left_out][0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 from nuclei.base.errors import InputError
 
 FILE = Path("CITATION.cff")
+HERE = Path(__file__).resolve().parents[3]  # the repository
 FIX = "get the file again: git checkout CITATION.cff"
 
 
@@ -56,3 +58,9 @@ def read(path: Path = FILE) -> Citation:
     if not re.fullmatch(r"\d+\.\d+\.\d+", citation.version):
         raise InputError("the version is wrong", file=path, got=citation.version, expected="three numbers, as 1.0.0")
     return citation
+
+
+@functools.cache
+def version() -> str:
+    """The version of this program; raise InputError as `read` does."""
+    return read(HERE / FILE).version

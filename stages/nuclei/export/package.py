@@ -114,7 +114,7 @@ def write(
         save_tensors(net.state_dict(), folder / "weights.pth")
         graph.export(net, [PROBABILITY, "landscape"], folder / "weights.onnx")
         files.write_text(folder / "network.py", _source(NETWORK_SOURCE, NucleusNet, LandscapeNet))
-        parts = (components.components, components.renumber, labelling._Basins, labelling._saddles, Watershed)
+        parts = (components.components, components.renumber, labelling._Basins, labelling.saddles, Watershed)
         files.write_text(folder / "watershed.py", _source(WATERSHED_SOURCE, *parts))
         expected = "their usual size" if settings.diameter_px is None else f"{settings.diameter_px:g} px"
         files.write_text(folder / "README.md", card + VALIDATION.format(diameter=expected))

@@ -21,6 +21,7 @@ from nuclei.images.decoding import decoded
 from nuclei.images.reading import ImageFile, missing, read_plane, stacks
 from nuclei.images.stacks import Reading, chosen_channel, taken_slices
 
+IMAGEJ_UM = "ImageJ=1.54f\nunit=micron\n"  # the description by which ImageJ knows the unit of the resolution
 MAX_PX = 10**9  # for files that the pipeline wrote itself
 
 DARK = 100  # median intensity of 255 below which the background counts as dark
@@ -161,14 +162,20 @@ def write_scores(path: Path, scores: NDArray[np.uint16]) -> None:
     _write_png(path, scores)
 
 
-def write_labels(path: Path, labels: NDArray[np.integer], *, software: str | None = None) -> None:
+def write_labels(
+    path: Path, labels: NDArray[np.integer], *, software: str | None = None, pixel_size_um: float | None = None
+) -> None:
     """Write a label map (H, W) as TIFF, uint16, or uint32 where a label is above 65,535; bytes are reproducible.
 
     Args:
         path: of the file.
         labels: 0 = background.
         software: ASCII text of the Software tag; there is no such tag if None.
+        pixel_size_um: side of a pixel in µm, written as ImageJ writes it; None if unknown.
     """
+    scale: dict[str, Any] = {}
+    if pixel_size_um is not None:
+        scale = {"description": IMAGEJ_UM, "resolution": (1 / pixel_size_um,) * 2, "resolutionunit": "NONE"}
     kind = np.uint16 if labels.max(initial=0) < 2**16 else np.uint32
     # compressed here: what imagecodecs makes of the same pixels differs between its versions, and so would DVC's hashes
     strip = zlib.compress(labels.astype(np.dtype(kind).newbyteorder("<")).tobytes(), 6)
@@ -184,6 +191,7 @@ def write_labels(path: Path, labels: NDArray[np.integer], *, software: str | Non
             rowsperstrip=len(labels),
             metadata=None,
             software=software or False,
+            **scale,
             byteorder="<",
         )
 

@@ -18,6 +18,7 @@ from nuclei.base.errors import InputError
 from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
 from nuclei.base.shipped import MODEL
 from nuclei.images.io import read_rgb
+from nuclei.network.components import renumber
 from nuclei.network.confidence import Confidence, evidence
 from nuclei.network.inference import TileGrid, predict_maps, predict_tile, tile_grid
 from nuclei.network.labelling import Thresholds, label, landscape
@@ -112,6 +113,10 @@ class Segmenter:
         """Replace the thresholds."""
         self.settings = replace(self.settings, **asdict(thresholds))
 
+    def calibrate(self, confidence: Confidence | None) -> None:
+        """Replace the regression that gives nuclei their scores."""
+        self.settings = replace(self.settings, confidence=confidence)
+
     def maps(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[np.float32]:
         """Predict (1 + C, H, W) float32: the foreground's probability, then the second head's maps.
 
@@ -198,6 +203,17 @@ class Segmenter:
         if self.settings.confidence is None:
             return None
         return self.settings.confidence.scores(evidence(self.settings.instance_target, labels, maps))
+
+    def nuclei(
+        self, maps: NDArray[np.float32], min_score: float = 0.0
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """The label map of `label` without nuclei of a score below the least, and the `scores` of the others."""
+        labels = self.label(maps)
+        scores = self.scores(labels, maps)
+        if scores is None or not (scores < min_score).any():
+            return labels, scores
+        keep = scores >= min_score
+        return renumber(labels, np.concatenate([[False], keep])), scores[keep]
 
     def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
         """Segment an (H, W, 3) uint8 image into (H, W) labels: 0 = background, 1..n the nuclei. See `maps`."""

@@ -23,6 +23,7 @@ from nuclei.segment.marks import check_replaceable, is_ours, write_marked_labels
 from nuclei.segment.measurements import Column, channels_of, measure, summarise
 from nuclei.segment.opening import AS_IT_IS, Plane, planes
 from nuclei.segment.rois import ROIS, write_rois
+from nuclei.segment.size import Diameter
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from nuclei.network.segmenter import Segmenter
@@ -36,14 +37,16 @@ class Options:
     """What the user chose that changes the results.
 
     Attributes:
-        diameter_px: of the nuclei; measured in each image if None.
+        diameter: of the nuclei; measured in each image if None.
         reading: what to take of a file that holds more than one image.
         rois: the names, in `ROIS`, of the kinds of outlines to write.
+        min_score: nuclei with a lower score are dropped.
     """
 
-    diameter_px: float | None = None
+    diameter: Diameter | None = None
     reading: Reading = AS_IT_IS
     rois: tuple[str, ...] = ()
+    min_score: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -138,8 +141,10 @@ class Batch:
     def predicted(self, task: Task) -> Predicted:
         """Run the network over a plane."""
         start = time.perf_counter()
-        scale = self.segmenter.scale(task.plane.rgb, self.options.diameter_px)
-        maps = self.segmenter.predict(task.plane.rgb, scale)
+        given, plane = self.options.diameter, task.plane
+        diameter_px = given and given.px(plane.pixel_size_um, task.image.path)
+        scale = self.segmenter.scale(plane.rgb, diameter_px)
+        maps = self.segmenter.predict(plane.rgb, scale)
         return Predicted(task, scale, maps, time.perf_counter() - start)
 
     def written(self, predicted: Predicted) -> Segmented:
@@ -147,12 +152,12 @@ class Batch:
         start = time.perf_counter()
         task, scale, maps = predicted.task, predicted.scale, predicted.maps
         plane, image = task.plane, task.image
-        labels = self.segmenter.label(maps)
+        labels, scores = self.segmenter.nuclei(maps, self.options.min_score)
         labels_path, overlay_path = image.results(self.out)
-        write_marked_labels(labels_path, labels)
+        write_marked_labels(labels_path, labels, plane.pixel_size_um)
         write_marked_rgb(overlay_path, overlay(plane.rgb, labels))
         values, channels = channels_of(plane.stored, plane.channels)
-        measured = measure(labels, values, channels, plane.pixel_size_um)
+        measured = measure(labels, values, channels, plane.pixel_size_um, scores)
         nuclei = {name: rounded(column) for name, column in measured.items()}
         for kind in self.options.rois:
             write_rois(kind, rois_path(image, self.out, kind), image.name, labels, nuclei)
@@ -166,7 +171,7 @@ class Batch:
             channels=channels,
             pixel_size_um=plane.pixel_size_um,
             notes=tuple(text for text in (*plane.notes, scale.warning) if text),
-            certainty=certainty(maps[0], labels),
+            certainty=certainty(maps[0], labels) if scores is None else mean(scores),
             seconds=predicted.seconds + time.perf_counter() - start,
             thumbnail=thumbnail(plane.rgb, labels),
         )
@@ -185,6 +190,10 @@ def named(image: Image, suffix: str) -> Image:
     """One plane of an image file, whose name has the suffix before the extension."""
     name = PurePath(image.name)
     return Image(image.path, name.with_name(f"{name.stem}{suffix}{name.suffix}").as_posix())
+
+
+def mean(scores: NDArray[np.float32]) -> float | None:
+    return float(scores.mean()) if len(scores) else None
 
 
 def certainty(foreground: NDArray[np.float32], labels: NDArray[np.integer]) -> float | None:

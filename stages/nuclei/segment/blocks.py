@@ -75,11 +75,13 @@ class Owned:
 
     Attributes:
         labels: (H, W) of what the block was segmented with: 0 = background, 1..n its nuclei, in their order before.
+        kept: (all,) bool, which of the nuclei that the block was segmented with these are.
         cut: how many of them belong to a cluster of touching nuclei that reaches beyond what the block was segmented
             with, so that their outlines may differ from those in the whole image.
     """
 
     labels: NDArray[Any]
+    kept: NDArray[np.bool_]
     cut: int
 
 
@@ -109,7 +111,7 @@ def owned(block: Block, labels: NDArray[Any], height: int, width: int) -> Owned:
     number = (np.cumsum(keep) * keep).astype(labels.dtype)
     mine = number[labels]
     beyond[0] = False  # the background
-    return Owned(mine, len(np.unique(mine[beyond[clusters] & (mine > 0)])))
+    return Owned(mine, keep[1:], len(np.unique(mine[beyond[clusters] & (mine > 0)])))
 
 
 def neighbours(blocks: list[Block], block: Block) -> Iterator[Block]:

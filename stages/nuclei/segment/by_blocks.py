@@ -17,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import spatial
 
-from nuclei.base import files
+from nuclei.base import citation, files
 from nuclei.base.errors import InputError
 from nuclei.network.segmenter import Segmenter
 from nuclei.network.sizing import Scale, diameter_of
 from nuclei.segment import multiscale
 from nuclei.segment.blocks import BLOCK_PX, Block, neighbours, overlap, owned, plan
+from nuclei.segment.manifest import Value
 from nuclei.segment.measurements import IMAGE, Column, measure
 from nuclei.segment.multiscale import LABELS
+from nuclei.segment.size import Diameter
 from nuclei.segment.slides import Slide, opened
 from nuclei.segment.survey import eight_bit_table, is_blank, normalised_table, read_rgb, sample, survey
 from nuclei.segment.tiles import Tiles
@@ -37,6 +39,7 @@ class Work:
     Attributes:
         table: (256,) or (65536,) uint8, what each stored value becomes for the network.
         channels: how many are measured: 1 where all are equal.
+        min_score: nuclei with a lower score are dropped.
     """
 
     slide: Slide
@@ -44,6 +47,7 @@ class Work:
     scale: Scale
     table: NDArray[np.uint8]
     channels: int
+    min_score: float
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -75,18 +79,20 @@ def segment_slide(
     labels_path: Path,
     add: Callable[[Nuclei], None],
     *,
-    diameter_px: float | None = None,
+    diameter: Diameter | None = None,
+    min_score: float = 0.0,
     block_px: int = BLOCK_PX,
     overlap_px: int | None = None,
     force: bool = False,
-) -> tuple[dict[str, int | float | None], list[str]]:
+) -> tuple[dict[str, Value], list[str]]:
     """Segment a large image and write its label map as OME-Zarr or OME-TIFF.
 
     Args:
         path: a TIFF or the folder of an OME-Zarr.
         labels_path: the folder or file to write, which ends as one of `LABELS`.
         add: is given the nuclei of one block after another.
-        diameter_px: of the nuclei; measured in a sample if None.
+        diameter: of the nuclei; measured in a sample if None.
+        min_score: nuclei with a lower score are dropped.
         block_px, overlap_px: side of the blocks, and what each sees beyond it; `blocks.overlap` if None.
         force: replace `labels_path`.
 
@@ -104,11 +110,15 @@ def segment_slide(
         eight_bit = eight_bit_table(slide, seen.counts)
         settings = segmenter.settings
         table = normalised_table(eight_bit, seen.counts, settings.normalise_low, settings.normalise_high)
+        diameter_px = diameter and diameter.px(slide.pixel_size_um, path)
         scale = segmenter.scale(sample(slide, seen.windows, eight_bit), diameter_px)
-        work = Work(slide, segmenter, scale, table, 1 if seen.gray else slide.channels)
+        work = Work(slide, segmenter, scale, table, 1 if seen.gray else slide.channels, min_score)
         overlap_px = overlap(scale.diameter_px) if overlap_px is None else overlap_px
         blocks = plan(slide.height, slide.width, block_px, overlap_px)
-        key = {"image": seen.digest, "model": _digest(segmenter), "scale": scale.zoom, "blocks": [block_px, overlap_px]}
+        key = {
+            "image": seen.digest, "model": _digest(segmenter), "scale": scale.zoom, "min_score": min_score,
+            "blocks": [block_px, overlap_px],
+        }  # fmt: skip
         scratch = labels_path.with_name(f".{labels_path.name}.blocks")
         _begin(scratch, key)
         grid = segmenter.grid(slide.height, slide.width, scale)
@@ -149,13 +159,14 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 def _segment_block(work: Work, block: Block, maps: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """The labels of a block's nuclei, their measurements in pixels of the image, and counts of its background."""
-    labels = work.segmenter.label(maps)
+    labels, scores = work.segmenter.nuclei(maps, work.min_score)
     mine = owned(block, labels, work.slide.height, work.slide.width)
     values = work.slide.read(*block.seen)[..., : work.channels]
     outside = values[block.inner][labels[block.inner] == 0]
     size = 2 ** (8 * values.dtype.itemsize)
     background = np.stack([np.bincount(outside[:, channel], minlength=size) for channel in range(work.channels)])
-    measured = measure(mine.labels, values, work.names, work.slide.pixel_size_um)
+    own = None if scores is None else scores[mine.kept]
+    measured = measure(mine.labels, values, work.names, work.slide.pixel_size_um, own)
     row, col = block.seen_rows.start, block.seen_cols.start
     for name, offset in (("row_px", row), ("col_px", col), ("top_px", row), ("left_px", col)):
         measured[name] = measured[name] + offset
@@ -177,7 +188,7 @@ def _predicted(work: Work, rows: slice, cols: slice) -> NDArray[np.float32]:
 
 def _assemble(
     work: Work, blocks: list[Block], scratch: Path, labels_path: Path, add: Callable[[Nuclei], None]
-) -> tuple[dict[str, int | float | None], list[str]]:
+) -> tuple[dict[str, Value], list[str]]:
     """Number the nuclei of all blocks, write them, and summarise the image."""
     slide = work.slide
     first, cut, areas = 0, 0, []
@@ -211,9 +222,9 @@ def _assemble(
     foreground = float(area_px.sum() / (slide.height * slide.width))
     entries = (
         slide.height, slide.width, work.channels, first, foreground, diameter_of(area_px), work.scale.zoom,
-        slide.pixel_size_um,
+        slide.pixel_size_um, citation.version(),
     )  # fmt: skip
-    summary: dict[str, int | float | None] = dict(zip(IMAGE, entries, strict=True))
+    summary: dict[str, Value] = dict(zip(IMAGE, entries, strict=True))
     return summary, [_cut_warning(cut)]
 
 

@@ -84,7 +84,8 @@ def segment_large(batch: Batch, image: Image, large: LargeOptions) -> None:
 
         summary, notes = segment_slide(
             batch.segmenter, image.path, labels, add,
-            diameter_px=options.diameter_px, block_px=large.block_px or BLOCK_PX, force=batch.force,
+            diameter=options.diameter, min_score=options.min_score, block_px=large.block_px or BLOCK_PX,
+            force=batch.force,
         )  # fmt: skip
         for features in collections:
             features.end()

@@ -21,9 +21,9 @@ SHOWN = 10  # files that an error lists
 FIX = "give another folder after -o, move them away, or add --force to replace them"
 
 
-def write_marked_labels(path: Path, labels: NDArray[np.integer]) -> None:
+def write_marked_labels(path: Path, labels: NDArray[np.integer], pixel_size_um: float | None = None) -> None:
     """Write a label map (H, W) as `write_labels` does, with a mark."""
-    write_labels(path, labels, software=mark_of(labels))
+    write_labels(path, labels, software=mark_of(labels), pixel_size_um=pixel_size_um)
 
 
 def write_marked_rgb(path: Path, rgb: NDArray[np.uint8]) -> None:

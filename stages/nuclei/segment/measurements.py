@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from scipy import ndimage, spatial
 from skimage.measure import regionprops_table
 
+from nuclei.base import citation
 from nuclei.network.sizing import diameter
 
 Column = NDArray[Any]  # (n,), an entry for each nucleus
 
 SHAPE = (
-    "row_px", "col_px", "area_px", "perimeter_px", "major_axis_px", "minor_axis_px", "angle_deg", "eccentricity",
-    "solidity", "top_px", "left_px", "height_px", "width_px", "touches_border", "nearest_px",
+    "score", "row_px", "col_px", "area_px", "perimeter_px", "major_axis_px", "minor_axis_px", "angle_deg",
+    "eccentricity", "solidity", "top_px", "left_px", "height_px", "width_px", "touches_border", "nearest_px",
 )  # fmt: skip
 INTENSITY = (
     "intensity_mean", "intensity_std", "intensity_min", "intensity_max", "intensity_sum", "background_median",
@@ -29,7 +30,9 @@ MICROMETRES = {  # the column in µm, or µm², of one in pixels
     "area_um2": "area_px", "perimeter_um": "perimeter_px", "major_axis_um": "major_axis_px",
     "minor_axis_um": "minor_axis_px", "nearest_um": "nearest_px",
 }  # fmt: skip
-IMAGE = ("height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px", "zoom", "pixel_size_um")
+IMAGE = (
+    "height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px", "zoom", "pixel_size_um", "version",
+)  # fmt: skip
 PROPERTIES = (
     "label", "centroid", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation",
     "eccentricity", "solidity", "bbox",
@@ -67,7 +70,7 @@ def channels_of(stored: NDArray[Any], names: Sequence[str] = ()) -> tuple[NDArra
 
 def summarise(
     labels: NDArray[np.integer], channels: int, zoom: float, pixel_size_um: float | None = None
-) -> dict[str, int | float | None]:
+) -> dict[str, int | float | str | None]:
     """The measurements of a whole image, by the columns `IMAGE`.
 
     height_px, width_px, channels: the image's size, and how many channels were measured.
@@ -76,19 +79,25 @@ def summarise(
     diameter_px: the area-weighted median diameter of the nuclei; None if there are none.
     zoom: the factor by which the image was rescaled for the network.
     pixel_size_um: side of a pixel in µm; None if unknown.
+    version: of this program.
 
     Args:
         labels: (H, W), 0 = background, 1..n the nuclei.
         channels, zoom, pixel_size_um: as above.
     """
     entries = (
-        *labels.shape, channels, int(labels.max()), float((labels > 0).mean()), diameter(labels), zoom, pixel_size_um
+        *labels.shape, channels, int(labels.max()), float((labels > 0).mean()), diameter(labels), zoom, pixel_size_um,
+        citation.version(),
     )  # fmt: skip
     return dict(zip(IMAGE, entries, strict=True))
 
 
 def measure(
-    labels: NDArray[np.integer], values: NDArray[Any], channels: Sequence[str], pixel_size_um: float | None = None
+    labels: NDArray[np.integer],
+    values: NDArray[Any],
+    channels: Sequence[str],
+    pixel_size_um: float | None = None,
+    scores: NDArray[np.float32] | None = None,
 ) -> dict[str, Column]:
     """Measure every nucleus.
 
@@ -97,10 +106,12 @@ def measure(
         values: (H, W, C), what the image file stores, of any real type. Values that are not finite do not count.
         channels: the names of the C channels.
         pixel_size_um: side of a pixel in µm; None if unknown.
+        scores: (n,), see `Segmenter.scores`; None if there are none.
 
     Returns:
         The columns named by `columns`, with an entry for each nucleus, by ascending label:
 
+        score: the probability that the nucleus is a true one; NaN without `scores`.
         row_px, col_px: centroid; the centre of the upper left pixel is (0, 0).
         area_px: number of pixels.
         perimeter_px: Crofton's formula in four directions, on average within 1 % of the circumference of a disc.
@@ -120,6 +131,7 @@ def measure(
     centroids = np.stack([found["centroid-0"], found["centroid-1"]], axis=1)
     at_border = (top == 0) | (left == 0) | (bottom == labels.shape[0]) | (right == labels.shape[1])
     shape = (
+        np.full(len(top), np.nan) if scores is None else scores.astype(np.float64),
         centroids[:, 0], centroids[:, 1], found["area"].astype(np.int64), found["perimeter_crofton"],
         found["axis_major_length"], found["axis_minor_length"], (np.degrees(found["orientation"]) + 90) % 180,
         found["eccentricity"], found["solidity"], top, left, bottom - top, right - left, at_border.astype(np.int64),

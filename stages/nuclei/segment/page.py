@@ -131,12 +131,13 @@ def totals_of(manifest: Manifest) -> Totals:
 
 def described(options: Options) -> dict[str, str]:
     """The options that were given, in words, by what they decide."""
-    reading, diameter_px = options.reading, options.diameter_px
+    reading, diameter = options.reading, options.diameter
     chosen = {
-        "diameter of the nuclei": "measured in each image" if diameter_px is None else f"{diameter_px:g} px",
+        "diameter of the nuclei": "measured in each image" if diameter is None else str(diameter),
         "channel": reading.channel,
         "slices": reading.z,
         "pixel size": None if reading.pixel_size_um is None else f"{reading.pixel_size_um:g} µm",
+        "least score": f"{options.min_score:g}" if options.min_score else None,
         "outlines": ", ".join(options.rois) or None,
     }
     return {name: str(value) for name, value in chosen.items() if value is not None}
