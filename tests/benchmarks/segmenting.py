@@ -132,7 +132,8 @@ def forwards(segmenter: Segmenter, images: list[Image], options: Options) -> tup
         for image in images:
             for plane in planes(image.path):
                 seen.clear()
-                scale = segmenter.scale(plane.rgb, options.diameter_px)
+                diameter = options.diameter and options.diameter.px(plane.pixel_size_um, image.path)
+                scale = segmenter.scale(plane.rgb, diameter)
                 enlarged += any(shape[2] > plane.rgb.shape[0] + STRIDE for shape in seen)
                 looks = seen.copy()
                 segmenter.predict(plane.rgb, scale)

@@ -32,6 +32,7 @@ from nuclei.images.io import read_rgb
 from nuclei.network.segmenter import Segmenter, Settings
 from nuclei.segment.blocks import BLOCK_PX
 from nuclei.segment.by_blocks import segment_slide
+from nuclei.segment.size import Diameter
 
 FAKE = Settings("Unet", "resnet34", "none", 1.0, 99.8, 1024, 128, False, 0.5, 0.8, 40, "32-true", 25.0)
 TILE_PX = 512
@@ -75,7 +76,13 @@ def main() -> None:
         out = arguments.scratch / f"{path.stem}_{arguments.diameter:g}_{block_px}_labels.ome.zarr"
         start = time.perf_counter()
         summary, warnings = segment_slide(
-            segmenter, path, out, lambda _: None, diameter_px=arguments.diameter, block_px=block_px, force=True
+            segmenter,
+            path,
+            out,
+            lambda _: None,
+            diameter=arguments.diameter and Diameter(arguments.diameter),
+            block_px=block_px,
+            force=True,
         )
         report(f"{arguments.side} px, blocks of {block_px} px", summary["nuclei"], start, megapixels, warnings)
         found[block_px] = out

@@ -19,6 +19,7 @@ from nuclei.segment.batch import Batch, Options
 from nuclei.segment.finding import find_images
 from nuclei.segment.manifest import opened
 from nuclei.segment.opening import Plane, planes
+from nuclei.segment.size import Diameter
 from nuclei.segment.table import write_tables
 
 DEFAULT = Options()
@@ -73,14 +74,14 @@ def test_an_image_is_segmented_again_if_it_the_model_or_an_option_has_changed(he
     write_rgb(here / "mine/1.png", draw_discs(7, 40, 45)[0])
     assert run(here, here / "out", Counting()) == 1
     assert run(here, here / "out", Counting(), model="other") == 3
-    assert run(here, here / "out", Counting(), model="other", options=Options(diameter_px=12)) == 3
+    assert run(here, here / "out", Counting(), model="other", options=Options(diameter=Diameter(12))) == 3
 
 
 def test_a_run_with_other_options_that_was_killed_leaves_nothing_in_the_results_of_a_later_one(series: Path) -> None:
     run(series, series / "out", Counting())
     before = contents(series / "out")
     with pytest.raises(SystemExit):
-        run(series, series / "out", Counting(killed_at=2), options=Options(diameter_px=12))
+        run(series, series / "out", Counting(killed_at=2), options=Options(diameter=Diameter(12)))
     assert run(series, series / "out", Counting()) == 2
     assert contents(series / "out") == before
 

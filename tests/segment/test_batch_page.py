@@ -75,7 +75,7 @@ def scored(name: str, nuclei: int, certainty: float | None) -> Segmented:
 
 
 def test_the_header_has_the_model_the_options_the_version_and_the_totals_of_all_images(tmp_path: Path) -> None:
-    options = Options(12.5, Reading("DAPI", pixel_size_um=0.3), ("imagej",))
+    options = Options(Diameter(12.5), Reading("DAPI", pixel_size_um=0.3), ("imagej",))
     found = written(tmp_path, *(scored(f"{n}.tif", n, None) for n in range(4)), options=options)
     said = re.sub(r"\s+", " ", found.text)
     for text in ("images4", "nuclei6", "seconds2.0", "failed0", "models/nuclei", "12.5 px", "DAPI", "0.3 µm", "imagej"):

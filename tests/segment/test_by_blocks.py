@@ -25,6 +25,7 @@ from nuclei.network.segmenter import Segmenter
 from nuclei.segment.blocks import owned, plan
 from nuclei.segment.by_blocks import segment_slide
 from nuclei.segment.measurements import channels_of, measure
+from nuclei.segment.size import Diameter
 from nuclei.segment.slides import is_large, opened
 
 SIDE_PX, OVERLAP_PX = 608, 64
@@ -84,7 +85,7 @@ def run(
         path,
         out / "x_labels.ome.zarr",
         lambda nuclei: tables.append(nuclei.measured),
-        diameter_px=diameter_px,
+        diameter=None if diameter_px is None else Diameter(diameter_px),
         block_px=block_px,
         overlap_px=OVERLAP_PX,
     )

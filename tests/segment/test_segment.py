@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,17 +17,20 @@ from skimage.measure import label
 import segment
 from committed import run_here
 from conftest import draw_discs
-from nuclei.base import errors, shipped
+from nuclei.base import citation, errors, shipped
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
+from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import Segmenter
 from nuclei.network.sizing import Scale
+from nuclei.segment import marks
 
 
 class Threshold:
     """In place of a network: the connected components of what is brighter than half."""
 
-    settings = SimpleNamespace(diameter_px=25.0)
+    settings = SimpleNamespace(diameter_px=25.0, instance_target="none", confidence=None)
+    nuclei, scores = Segmenter.nuclei, Segmenter.scores
 
     def scale(self, rgb: np.ndarray, diameter_px: float | None = None) -> Scale:
         return Scale(diameter_px, self.settings.diameter_px)
@@ -94,13 +98,34 @@ def test_the_table_of_images_has_those_without_nuclei_too_and_is_merged_like_the
     empty, full = table(here / "out", "images.csv")
     assert empty == {
         "image": "empty.png", "height_px": "40", "width_px": "33", "channels": "1", "nuclei": "0", "foreground": "0",
-        "diameter_px": "", "zoom": "1", "pixel_size_um": "",
+        "diameter_px": "", "zoom": "1", "pixel_size_um": "", "version": citation.version(),
     }  # fmt: skip
     labels = read_labels(here / "out/image 0_labels.tif")
     assert (full["nuclei"], full["channels"]) == (str(labels.max()), "1")
     assert float(full["foreground"]) == pytest.approx((labels > 0).mean())
     areas = np.bincount(labels.ravel())[1:]
     assert 2 * np.sqrt(areas.min() / np.pi) <= float(full["diameter_px"]) <= 2 * np.sqrt(areas.max() / np.pi)
+
+
+def test_nuclei_below_the_least_score_are_dropped_and_the_others_keep_theirs(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="this model gives nuclei no score"):
+        run(monkeypatch, "mine", "-o", "out", "--min-score", "0.5")
+    settings = SimpleNamespace(**vars(Threshold.settings) | {"confidence": Confidence(0, 1, 0)})
+    monkeypatch.setattr(Threshold, "settings", settings)
+    dim = draw_discs(52, 60, 75)
+    monkeypatch.setattr(
+        Threshold, "predict", lambda self, rgb, scale: np.where(dim[1] == 1, 0.6, (dim[1] > 0) * 0.9)[None]
+    )
+    monkeypatch.setattr(Threshold, "label", lambda self, maps: dim[1])
+    run(monkeypatch, "mine/image 0.png", "-o", "all")
+    scores = [float(row["score"]) for row in table(here / "all")]
+    assert scores == pytest.approx([0.6, *[0.9] * (dim[1].max() - 1)])
+    run(monkeypatch, "mine/image 0.png", "-o", "sure", "--min-score", "0.7")
+    assert [float(row["score"]) for row in table(here / "sure")] == pytest.approx(scores[1:])
+    labels = read_labels(here / "sure/image 0_labels.tif")
+    assert np.array_equal(labels, np.where(dim[1] > 1, dim[1] - 1, 0))
 
 
 def correct_by_tifffile(path: Path) -> None:
@@ -260,10 +285,50 @@ def test_a_file_in_the_place_of_the_results_is_an_error_that_leaves_it(
     assert (here / "a.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("diameter", ["0", "1001", "nan"])
-def test_a_diameter_out_of_range_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch, diameter: str) -> None:
-    with pytest.raises(InputError, match="1 to 1000 pixels"):
-        run(monkeypatch, "mine", "-o", "out", "--diameter", diameter)
+@pytest.mark.parametrize("option", ["--diameter=0", "--diameter=1001", "--diameter=nan", "--diameter=-3um",
+                                    "--diameter=3 cm", "--min-score=1.1", "--min-score=high"])  # fmt: skip
+def test_a_diameter_or_score_out_of_range_is_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, "mine", "-o", "out", option)
+    assert re.search("expected (1 to 1000 pixels, or µm, as 12um|a number from 0 to 1)", capsys.readouterr().err)
+
+
+def test_a_diameter_in_micrometres_goes_by_the_pixels_of_each_image(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(
+        here / "mine/fine.ome.tif",
+        np.zeros((30, 40), np.uint8),
+        metadata={"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5},
+    )
+    with pytest.raises(InputError, match="2 of 3 images") as said:
+        run(monkeypatch, "mine", "-o", "out", "--diameter", "20um")
+    assert str(said.value).count("the size of a pixel is not known") == 2
+    assert [row["zoom"] for row in table(here / "out", "images.csv")] == ["0.625"]  # 25 px / (20 µm / 0.5 µm)
+    run(monkeypatch, "mine", "-o", "out", "--diameter", "20 µm", "--pixel-size", "2")
+    assert [row["zoom"] for row in table(here / "out", "images.csv")] == ["2.5"] * 3
+    with pytest.raises(InputError, match=r"20 µm, which are 2e\+04 pixels of 0.001 µm"):
+        run(monkeypatch, "mine", "-o", "out", "--diameter", "20um", "--pixel-size", "0.001")
+
+
+def test_the_label_map_carries_the_size_of_a_pixel_where_it_is_known(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(monkeypatch, "mine/image 0.png", "-o", "with", "--pixel-size", "0.325")
+    run(monkeypatch, "mine/image 0.png", "-o", "without")
+    with tifffile.TiffFile(here / "with/image 0_labels.tif") as file:
+        page, said = file.pages.first, file.imagej_metadata
+        assert said["unit"] == "micron"
+        pixels, microns = page.tags["XResolution"].value
+        assert microns / pixels == pytest.approx(0.325, rel=1e-6)
+        assert page.tags["YResolution"].value == (pixels, microns)
+    with tifffile.TiffFile(here / "without/image 0_labels.tif") as file:
+        assert "XResolution" not in file.pages.first.tags or not file.is_imagej
+    maps = [read_labels(here / folder / "image 0_labels.tif") for folder in ("with", "without")]
+    assert np.array_equal(*maps)
+    assert marks.is_ours(here / "with/image 0_labels.tif")
 
 
 def test_a_model_that_does_not_rescale_refuses_a_diameter(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
