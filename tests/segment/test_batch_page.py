@@ -22,6 +22,7 @@ from nuclei.images.stacks import Reading
 from nuclei.segment import page
 from nuclei.segment.batch import Options
 from nuclei.segment.manifest import Segmented, check_unchanged, opened
+from nuclei.segment.size import Diameter
 
 ODD = "<b>\"x\" & 'y' ü\udce9.tif"
 GIVEN_NONE = Options()
