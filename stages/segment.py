@@ -26,10 +26,7 @@ from nuclei.segment.marks import check_replaceable
 from nuclei.segment.opening import add_reading_options, reading_of
 from nuclei.segment.page import PAGE, write_page
 from nuclei.segment.rois import ROIS
-from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, write_tables
-
-LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
 
 
 def main() -> None:
@@ -48,7 +45,7 @@ def main() -> None:
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
     from nuclei.network.segmenter import model_files
-    from nuclei.segment.large import segment_large
+    from nuclei.segment.pipelined import segment_pipelined
 
     keep_freed_memory()
     segmenter = engine.open_model(arguments.model, arguments.device)
@@ -61,13 +58,9 @@ def main() -> None:
         model = hash_of(*model_files(arguments.model))
         batch = Batch(segmenter, model, out, manifest, options, force=arguments.force)
         try:
-            for image in track(found.images, what="segment", total=len(found.images)):
-                try:
-                    if is_large(image.path, 0 if arguments.blocks else LARGE_PX):
-                        segment_large(batch, image, arguments.blocks)
-                    else:
-                        batch.segment(image)
-                except InputError as error:
+            outcomes = segment_pipelined(batch, found.images, arguments.blocks)
+            for image, error in track(outcomes, what="segment", total=len(found.images)):
+                if error:
                     failed[image.stem] = error
         finally:  # after Ctrl-C too
             write_tables(manifest, out)
