@@ -33,7 +33,6 @@ from nuclei.segment.size import parse_diameter, parse_score
 from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, write_tables
 
-LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
 SMALLEST_BLOCK_PX = 256
 
 
@@ -46,14 +45,14 @@ def main() -> None:
     if arguments.blocks is not None and arguments.blocks < SMALLEST_BLOCK_PX:
         expected = f"at least {SMALLEST_BLOCK_PX} pixels"
         raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected=expected)
-    large = {image for image in found.images if is_large(image.path, 0 if arguments.blocks else LARGE_PX)}
     if not arguments.force:
-        small = (image for image in found.images if image not in large)
+        small = (image for image in found.images if not is_large(image.path, arguments.blocks))
         check_replaceable(path for image in small for path in results(image, out, arguments.rois))
         check_unchanged([out / NUCLEI, out / IMAGES, out / PAGE], out)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
-    from nuclei.segment.large import LargeOptions, segment_large
+    from nuclei.segment.large import LargeOptions
+    from nuclei.segment.pipelined import segment_pipelined
 
     keep_freed_memory()
     segmenter = engine.open_model(arguments.model, arguments.device)
@@ -69,13 +68,10 @@ def main() -> None:
         model = hash_of(*model_files(arguments.model))
         batch = Batch(segmenter, model, out, manifest, options, force=arguments.force)
         try:
-            for image in track(found.images, what="segment", total=len(found.images)):
-                try:
-                    if image in large:
-                        segment_large(batch, image, LargeOptions(arguments.blocks, arguments.large_labels))
-                    else:
-                        batch.segment(image)
-                except InputError as error:
+            large = LargeOptions(arguments.blocks, arguments.large_labels)
+            outcomes = segment_pipelined(batch, found.images, large)
+            for image, error in track(outcomes, what="segment", total=len(found.images)):
+                if error:
                     failed[image.stem] = error
         finally:  # after Ctrl-C too
             write_tables(manifest, out)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nuclei.base.errors import InputError
-from nuclei.base.parallel import ahead, ordered_map
+from nuclei.base.parallel import ahead, behind, ordered_map
 
 STAGES = Path(__file__).resolve().parents[2] / "stages"
 
@@ -118,3 +118,30 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     while any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}/cmdline").exists() for pid in workers)
+
+
+def test_a_thread_works_behind_in_order_on_a_bounded_number_of_items() -> None:
+    made, done, go = [], [], threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            made.append(number)
+            assert len(made) - len(done) <= 2 + 1  # those behind, and the one that is being made
+            if number == 2:
+                go.set()  # the first is not done before the third is made
+            yield number
+
+    def square(number: int) -> int:
+        assert threading.current_thread() is not threading.main_thread()
+        assert go.wait(60)
+        done.append(number)
+        return number**2
+
+    assert list(behind(square, items(), waiting=2)) == [number**2 for number in range(20)]
+
+
+def test_what_is_raised_behind_is_raised_when_its_turn_has_come() -> None:
+    results = behind(lambda number: 1 // (2 - number), iter(range(10)), waiting=3)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -42,6 +42,7 @@ from nuclei.segment.finding import Image, find_images
 from nuclei.segment.manifest import opened
 from nuclei.segment.opening import planes
 from nuclei.segment.page import write_page
+from nuclei.segment.pipelined import segment_pipelined
 from nuclei.segment.table import write_tables
 
 Shape = tuple[int, ...]  # (1, 3, H, W), of what goes through the network at once
@@ -189,8 +190,8 @@ def alone(batch: Batch, images: list[Image], rounds: Rounds) -> None:
 
 def whole(batch: Batch, images: list[Image]) -> None:
     """What segment.py does when it has its model."""
-    for image in track(images, what="segment", total=len(images)):
-        batch.segment(image)
+    for _, error in track(segment_pipelined(batch, images, None), what="segment", total=len(images)):
+        assert error is None, error
     finish(batch)
 
 

@@ -1,4 +1,4 @@
-"""A map over processes that yields results in order and leaves no process behind, and a thread that prefetches."""
+"""A map over processes that yields results in order and leaves none behind, and threads that work ahead or behind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import TypeVar, cast
 
@@ -49,7 +50,7 @@ def ordered_map(
         raise InputError("a worker process was killed", fix=fix) from None
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Yield `items`; a thread computes the next one while the caller uses the current one."""
     with ThreadPoolExecutor(1) as thread:
         end = object()
@@ -57,6 +58,24 @@ def ahead(items: Iterator[Item]) -> Iterator[Item]:
         while (item := coming.result()) is not end:
             coming = thread.submit(next, items, end)
             yield cast(Item, item)
+
+
+def behind(function: Callable[[Item], Result], items: Iterable[Item], *, waiting: int) -> Iterator[Result]:
+    """Yield `function(item)` for each of `items`, in order; a thread computes it while `items` makes the next ones.
+
+    Args:
+        function: runs in the thread. What it raises is raised here, when its turn has come.
+        items: iterated over by the caller's thread.
+        waiting: how many items, at most, wait for the thread beside the one that it has.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        coming: deque[Future[Result]] = deque()
+        for item in items:
+            coming.append(thread.submit(function, item))
+            if len(coming) > waiting:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 @lru_cache(maxsize=1)

@@ -165,7 +165,8 @@ def opened(out: Path) -> Iterator[Manifest]:
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / NAME
-    with _reported(path), closing(sqlite3.connect(path, timeout=1)) as database:
+    with _reported(path), closing(sqlite3.connect(path, timeout=1, check_same_thread=False)) as database:
+        # SQLite itself lets threads take turns: one reads images ahead and asks which are done
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         with database:  # one transaction: killed here, the file is as empty as before
             database.execute("BEGIN EXCLUSIVE")

@@ -21,6 +21,7 @@ from tifffile import PHOTOMETRIC, TiffFile, TiffFileError, TiffPageSeries
 
 from nuclei.base.errors import InputError
 
+LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
 MICROMETRES = {"nm": 1e-3, "nanometer": 1e-3, "µm": 1.0, "um": 1.0, "micrometer": 1.0, "mm": 1e3, "millimeter": 1e3}
 TYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 CHANNEL = "save the channel that shows the nuclei as an image of its own"
@@ -85,8 +86,8 @@ def opened(path: Path) -> Iterator[Slide]:
         yield _tiff_slide(path, file.series[0].levels[0], zarr.open(store, mode="r"))
 
 
-def is_large(path: Path, above_px: int) -> bool:
-    """Whether a path is an OME-Zarr, or a TIFF of more than `above_px` pixels; only its header is read."""
+def is_large(path: Path, block_px: int | None) -> bool:
+    """Whether a path is segmented by blocks: OME-Zarr, a TIFF of more than LARGE_PX pixels, any with `block_px`."""
     if path.is_dir():
         return is_zarr(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
@@ -94,7 +95,7 @@ def is_large(path: Path, above_px: int) -> bool:
     try:
         with TiffFile(path) as file:
             page: Any = file.pages.first
-            return bool(page.imagelength * page.imagewidth > above_px)
+            return bool(page.imagelength * page.imagewidth > (0 if block_px else LARGE_PX))
     except Exception:  # it is damaged, or no TIFF: the reader of small images says what is wrong
         return False
 
