@@ -192,6 +192,17 @@ def test_the_mean_over_the_families_is_that_of_the_committed_table() -> None:
     assert [cell.strip() for cell in line.strip("|").split("|")][2:] == [f"{mean:.3f}" for mean in means]
 
 
+def test_the_calibration_is_the_committed_one() -> None:
+    text = (ROOT / "docs/model.md").read_text().split("<!-- calibration:")[1].split("\n\n")[0]
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[3:]]
+    with (ROOT / "reports/bbbc038/calibration.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    cells = [[row[name] for name in ("nuclei", "mean_score", "true")] for row in rows]
+    assert [line[1:] for line in shown] == [
+        [*after, *before] for before, after in zip(cells[:10], cells[10:], strict=True)
+    ]
+
+
 def test_the_folds_are_those_of_the_table_of_images() -> None:
     with (ROOT / "reports/bbbc038/per_image.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -1,6 +1,6 @@
 """What a model does with images unlike those of a data set: enlarged nuclei, inverted images, images without nuclei.
 
-    python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40]
+    python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40] [--min-score 0]
 
 MODEL is the folder of a model that was trained without the images of the part, as data/model is without test. Images of
 one part of a split are changed here, so all figures are of real images, except for the blank ones, which are drawn:
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("split", type=Path, help="data/split.csv")
     parser.add_argument("--part", default="test", help="(test)")
     parser.add_argument("--images", type=int, default=40, help="of each kind, at most (40)")
+    parser.add_argument("--min-score", type=float, default=0.0, help="drop nuclei below this score (0)")
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model)
     groups = read_groups(arguments.split)
@@ -58,7 +59,7 @@ def main() -> None:
     pairs = [pairs[at] for at in np.random.default_rng(0).permutation(len(pairs))]
     enlarged(segmenter, pairs, arguments.images)
     inverted(segmenter, pairs[: arguments.images])
-    empty(segmenter, pairs)
+    empty(segmenter, pairs, arguments.min_score)
 
 
 def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int) -> None:
@@ -113,19 +114,23 @@ def inverted(segmenter: Segmenter, pairs: list[Pair]) -> None:
     print(f"| {len(scores)}, {len(scores)} | {' | '.join(means)} | {shown} |", flush=True)
 
 
-def empty(segmenter: Segmenter, pairs: list[Pair]) -> None:
+def empty(segmenter: Segmenter, pairs: list[Pair], min_score: float) -> None:
     kinds = {
         "drawn: constant, with camera noise": constant,
         "drawn: 0 to 12 gray levels": dim,
         "drawn: uneven background": graded,
     }
+
+    def found(rgb: NDArray[np.uint8]) -> NDArray[np.integer]:
+        return segmenter.nuclei(segmenter.maps(rgb), min_score)[0]
+
     print(f"\n| images without nuclei | none found | nuclei found in {EMPTY} |\n|---|---|---|", flush=True)
     for name, draw in kinds.items():
         rng = np.random.default_rng(0)
-        report(name, [segmenter.segment(gray(draw(rng))) for _ in range(EMPTY)])
+        report(name, [found(gray(draw(rng))) for _ in range(EMPTY)])
     crops = list(background(pairs))
-    report("real background", [segmenter.segment(crop) for crop in crops])
-    report("real background, out of focus", [segmenter.segment(cv2.GaussianBlur(crop, (0, 0), 6)) for crop in crops])
+    report("real background", [found(crop) for crop in crops])
+    report("real background, out of focus", [found(cv2.GaussianBlur(crop, (0, 0), 6)) for crop in crops])
 
 
 def report(name: str, found: list[NDArray[np.integer]]) -> None:

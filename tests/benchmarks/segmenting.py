@@ -39,6 +39,7 @@ from nuclei.network.segmenter import Segmenter
 from nuclei.segment import batch as in_batch
 from nuclei.segment.batch import Batch, Options
 from nuclei.segment.finding import Image, find_images
+from nuclei.segment.large import LargeOptions
 from nuclei.segment.manifest import opened
 from nuclei.segment.opening import planes
 from nuclei.segment.page import write_page
@@ -190,7 +191,7 @@ def alone(batch: Batch, images: list[Image], rounds: Rounds) -> None:
 
 def whole(batch: Batch, images: list[Image]) -> None:
     """What segment.py does when it has its model."""
-    for _, error in track(segment_pipelined(batch, images, None), what="segment", total=len(images)):
+    for _, error in track(segment_pipelined(batch, images, LargeOptions()), what="segment", total=len(images)):
         assert error is None, error
     finish(batch)
 

@@ -18,6 +18,7 @@ from nuclei.images.stacks import Reading
 from nuclei.segment import batch as in_batch
 from nuclei.segment.batch import Batch
 from nuclei.segment.finding import find_images
+from nuclei.segment.large import LargeOptions
 from nuclei.segment.manifest import Segmented, opened
 from nuclei.segment.opening import Plane, planes
 from nuclei.segment.pipelined import Outcome, segment_pipelined
@@ -46,7 +47,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def pipelined(here: Path, out: str, segmenter: Threshold = model) -> list[Outcome]:
     with opened(here / out) as manifest:
         batch = Batch(segmenter, "model", here / out, manifest)
-        outcomes = list(segment_pipelined(batch, find_images([here / "mine"], here / out).images, None))
+        outcomes = list(segment_pipelined(batch, find_images([here / "mine"], here / out).images, LargeOptions()))
         write_tables(manifest, here / out)
     return outcomes
 
