@@ -106,7 +106,7 @@ def test_an_image_without_nuclei_has_a_table_without_rows(
     tifffile.imwrite(tmp_path / "empty.tif", np.full((300, 220), 7, np.uint8))
     segment_large(batch(segmenter, manifest, tmp_path / "out", "geojson"), Image(tmp_path / "empty.tif", "a"), BLOCKS)
     (header,) = csv.reader((tmp_path / "out/a_nuclei.csv").open())
-    assert header[:2] == ["label", "row_px"]
+    assert header[:2] == ["label", "score"]
     assert json.loads((tmp_path / "out/a.geojson").read_text())["features"] == []
 
 

@@ -50,7 +50,7 @@ def segment_pipelined(batch: Batch, images: Iterable[Image], large: LargeOptions
     """
     failed: InputError | None = None  # of the planes of the present file
     with closing(ahead(_read(batch, images, large))) as steps:
-        predicted = (batch.predicted(step) if isinstance(step, Task) else step for step in steps)
+        predicted = (_predicted(batch, step) for step in steps)
         for step in behind(lambda step: _written(batch, step), predicted, waiting=WAITING):
             if isinstance(step, Segmented):
                 batch.manifest.add(step)
@@ -75,7 +75,14 @@ def _read(batch: Batch, images: Iterable[Image], large: LargeOptions) -> Iterato
             yield End(image, error=error)
 
 
-def _written(batch: Batch, step: Predicted | End) -> Segmented | End | InputError:
+def _predicted(batch: Batch, step: Task | End) -> Predicted | End | InputError:
+    try:
+        return batch.predicted(step) if isinstance(step, Task) else step
+    except InputError as error:  # the diameter given does not fit the image
+        return error
+
+
+def _written(batch: Batch, step: Predicted | End | InputError) -> Segmented | End | InputError:
     try:
         return batch.written(step) if isinstance(step, Predicted) else step
     except InputError as error:
