@@ -14,7 +14,7 @@ from made_up import SETTINGS
 from nuclei.base import errors
 from nuclei.base.errors import InputError
 from nuclei.images.io import write_rgb
-from nuclei.network.segmenter import Segmenter, make_net, pick_device, segment_cell_image
+from nuclei.network.segmenter import LOOK_PX, Segmenter, make_net, pick_device, segment_cell_image
 
 
 def test_a_full_disk_ends_in_one_clear_error_when_a_model_is_saved(trained: Path, tmp_path: Path) -> None:
@@ -101,11 +101,20 @@ def test_the_surest_look_says_how_large_the_nuclei_are(side: int, monkeypatch: p
 
 def test_an_enlarged_copy_is_looked_at_only_where_nuclei_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, seen = fake(monkeypatch, 25)
-    segmenter.scale(square(40))
-    assert seen == [64, 128, 256, 512]
+    segmenter.scale(square(40, 160))
+    assert seen == [20, 40, 80, 160]
     seen.clear()
-    segmenter.scale(square(8))
-    assert seen == [64, 128, 256, 512, 1024]
+    segmenter.scale(square(8, 160))
+    assert seen == [20, 40, 80, 160, 320]
+
+
+def test_what_a_look_sees_does_not_grow_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, seen = fake(monkeypatch, 25)
+    rgb = square(8, 1600)
+    rgb[1300:1308, 900:908] = rgb[1320:1328, 900:908] = 255  # two squares lie here, one in the upper left corner
+    found = segmenter.scale(rgb)
+    assert seen == [200, *[LOOK_PX] * 4]
+    assert found.diameter_px == pytest.approx(2 * 8 / np.pi**0.5, rel=0.1)
 
 
 def test_an_image_that_needs_no_rescaling_is_predicted_once_unless_flips_are_averaged(
@@ -113,9 +122,15 @@ def test_an_image_that_needs_no_rescaling_is_predicted_once_unless_flips_are_ave
 ) -> None:
     for flips, times in ((False, 1), (True, 2)):
         segmenter, seen = fake(monkeypatch, 22, flips=flips)
-        maps = segmenter.maps(square(22))
+        maps = segmenter.maps(square(22, LOOK_PX))
         assert len(seen) == 4 + times - 1
-        assert maps.shape == (2, 512, 512)
+        assert maps.shape == (2, LOOK_PX, LOOK_PX)
+
+
+def test_an_image_that_was_not_looked_at_as_a_whole_is_predicted_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, seen = fake(monkeypatch, 22)
+    assert segmenter.maps(square(22, LOOK_PX + 1)).shape == (2, LOOK_PX + 1, LOOK_PX + 1)
+    assert len(seen) == 5
 
 
 def test_a_given_diameter_is_used_without_a_look(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from nuclei.network.sizing import (
     SMALLEST_ZOOM,
     Scale,
     diameter,
+    fullest,
     sureness,
     zoom_to,
     zoomed_image,
@@ -46,6 +47,30 @@ def test_sureness_is_the_mean_of_the_peaks_weighted_by_area() -> None:
     landscape = np.array([[0.2, 0.8, 0.1, 0.9, 0.4]], np.float32)
     assert sureness(labels, landscape) == pytest.approx((3 * 0.8 + 1 * 0.4) / 4)
     assert sureness(np.zeros_like(labels), landscape) == 0
+
+
+@given(
+    st.integers(3, 60), st.integers(3, 60), st.integers(2, 70), st.integers(0, 59), st.integers(0, 59),
+    st.sampled_from([1, 2, 3]),
+)  # fmt: skip
+def test_the_fullest_part_holds_the_only_foreground(
+    height: int, width: int, side: int, row: int, col: int, reduced: int
+) -> None:
+    row, col = row % height, col % width
+    rgb = np.zeros((height * reduced, width * reduced, 3), np.uint8)
+    rgb[row * reduced, col * reduced] = 9
+    foreground = np.zeros((height, width), np.float32)
+    foreground[row, col] = 1
+    part = fullest(rgb, foreground, side * reduced)
+    assert part.shape == (min(side, height) * reduced, min(side, width) * reduced, 3)
+    assert part.max() == 9
+
+
+def test_of_two_parts_the_one_with_more_foreground_is_the_fullest() -> None:
+    foreground = np.zeros((20, 30), np.float32)
+    foreground[2, 3], foreground[15:18, 22] = 1, 0.5
+    rgb = np.repeat(foreground[..., None] * 100, 3, axis=2).astype(np.uint8)
+    assert fullest(rgb, foreground, 6).sum() == 3 * 3 * 50
 
 
 @given(areas=st.lists(st.integers(1, 60), min_size=1, max_size=12))

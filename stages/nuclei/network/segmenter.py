@@ -24,13 +24,16 @@ from nuclei.network.inference import TileGrid, predict_maps, predict_tile, tile_
 from nuclei.network.labelling import Thresholds, label, landscape
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.network.normalisation import normalise_percentiles
-from nuclei.network.sizing import SAME_SCALE, Scale, diameter, sureness, zoomed_image
+from nuclei.network.sizing import SAME_SCALE, Scale, diameter, fullest, sureness, zoomed_image
 from nuclei.network.targets import TARGETS
 
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
 ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first passes, which measure the diameter
-LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes: a third more pixels than the image has
+LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes
+LOOK_PX = (
+    384  # side of what a look sees at most, so that its cost does not grow with the image; measured in docs/speed.md
+)
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -132,7 +135,8 @@ class Segmenter:
 
         Where the diameter is not given, the network looks at copies of the image at the scales LOOKS, and the one with
         the surest nuclei says how large they are. If that is the image itself, with nuclei under half the diameter of
-        training, the network looks at an enlarged copy too.
+        training, the network looks at an enlarged copy too. The first look is at the whole image; each further one is
+        at LOOK_PX by LOOK_PX pixels at most, where the look before saw the most foreground.
 
         Args:
             diameter_px: as for `maps`.
@@ -141,13 +145,18 @@ class Segmenter:
         if target_px is None or diameter_px is not None:
             return Scale(diameter_px, target_px)
         normalised = self._normalised(rgb)
-        looks = [self._look(normalised, zoom) for zoom in LOOKS]
+        part, looks = normalised, [self._look(normalised, LOOKS[0])]
+        for zoom in LOOKS[1:]:
+            part = fullest(part, looks[-1][2][0], int(LOOK_PX / zoom))
+            looks.append(self._look(part, zoom))
         surest = max(looks, key=lambda look: look[0])
         if surest is looks[-1] and surest[1] is not None and surest[1] < target_px / 2:
-            surest = max(surest, self._look(normalised, 2.0), key=lambda look: look[0])
+            enlarged = self._look(fullest(part, surest[2][0], LOOK_PX // 2), 2.0)
+            surest = max(surest, enlarged, key=lambda look: look[0])
         measured, maps = surest[1], looks[-1][2]
         same = measured is None or 1 / SAME_SCALE < target_px / measured < SAME_SCALE
-        return Scale(measured, target_px, maps if same and not self.settings.flips else None)
+        final = same and part is normalised and not self.settings.flips
+        return Scale(measured, target_px, maps if final else None)
 
     def _look(self, normalised: NDArray[np.uint8], zoom: float) -> tuple[float, float | None, NDArray[np.float32]]:
         """How sure the network is of the nuclei of a rescaled copy, their diameter in the image, and the maps."""

@@ -113,6 +113,31 @@ class Scale:
         )
 
 
+def fullest(rgb: NDArray[np.uint8], foreground: NDArray[np.float32], side_px: int) -> NDArray[np.uint8]:
+    """The part of an image, at most `side_px` high and wide, that holds the most foreground.
+
+    Args:
+        rgb: (H, W, 3); returned as it is where it is not larger.
+        foreground: (h, w), the probability in the same image at another scale.
+        side_px: in pixels of `rgb`.
+    """
+    size = rgb.shape[:2]
+    if max(size) <= side_px:
+        return rgb
+    part = [min(side_px, length) for length in size]
+    high, wide = (
+        max(round(length * seen / whole), 1) for length, seen, whole in zip(part, foreground.shape, size, strict=True)
+    )
+    total = cv2.integral(foreground)  # of all pixels above and to the left
+    sums = total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
+    best = np.unravel_index(np.argmax(sums), sums.shape)
+    top, left = (
+        min(round(start * whole / seen), whole - length)
+        for start, seen, whole, length in zip(best, foreground.shape, size, part, strict=True)
+    )
+    return rgb[top : top + part[0], left : left + part[1]]
+
+
 def zoomed_image(rgb: NDArray[np.uint8], zoom: float) -> NDArray[np.uint8]:
     """Rescale (H, W, 3) by `zoom`, to whole pixels and at least one."""
     size = _size(rgb, zoom)

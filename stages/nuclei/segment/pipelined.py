@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from nuclei.base.errors import InputError
 from nuclei.base.parallel import ahead, behind
@@ -51,7 +52,7 @@ def segment_pipelined(batch: Batch, images: Iterable[Image], large: LargeOptions
     failed: InputError | None = None  # of the planes of the present file
     with closing(ahead(_read(batch, images, large))) as steps:
         predicted = (_predicted(batch, step) for step in steps)
-        for step in behind(lambda step: _written(batch, step), predicted, waiting=WAITING):
+        for step in behind(partial(_written, batch), predicted, waiting=WAITING):
             if isinstance(step, Segmented):
                 batch.manifest.add(step)
             elif isinstance(step, InputError):
