@@ -20,6 +20,7 @@ from nuclei.segment.manifest import Segmented
 from nuclei.segment.slides import is_large
 
 WAITING = 2  # planes, at most, that the network has seen and that are not written yet
+AHEAD = 2  # steps that are read while the network predicts: the end of a file, and a plane of the next
 Outcome = tuple[Image, InputError | None]
 
 
@@ -41,7 +42,7 @@ class End:
 def segment_pipelined(batch: Batch, images: Iterable[Image], large: LargeOptions) -> Iterator[Outcome]:
     """Segment images, and yield each of them when it is done, with why it was not segmented or None.
 
-    At most five planes are in memory: one that is read, one that the network predicts, one that is written, and
+    At most six planes are in memory: two that are read, one that the network predicts, one that is written, and
     `WAITING`. A large image is segmented alone, when those before it are done.
 
     Args:
@@ -50,7 +51,7 @@ def segment_pipelined(batch: Batch, images: Iterable[Image], large: LargeOptions
         large: what the user chose for large images.
     """
     failed: InputError | None = None  # of the planes of the present file
-    with closing(ahead(_read(batch, images, large))) as steps:
+    with closing(ahead(_read(batch, images, large), AHEAD)) as steps:
         predicted = (_predicted(batch, step) for step in steps)
         for step in behind(partial(_written, batch), predicted, waiting=WAITING):
             if isinstance(step, Segmented):
