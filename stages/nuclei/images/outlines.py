@@ -114,7 +114,8 @@ def _members(data: bytes) -> Iterator[bytes]:
 
 
 def _of_imagej(members: Iterable[bytes], shape: tuple[int, int]) -> Outlines:
-    regions, ignored = [], Counter[str]()
+    regions: list[Region] = []
+    ignored = Counter[str]()
     for data in members:
         region = ImagejRoi.frombytes(data)
         if region.roitype not in AREAS or region.subtype in DRAWN_ON:
@@ -135,17 +136,18 @@ def _of_imagej(members: Iterable[bytes], shape: tuple[int, int]) -> Outlines:
 
 def _of_geojson(content: Any, shape: tuple[int, int]) -> Outlines:
     features = content if isinstance(content, list) else content.get("features", [content])
-    regions, ignored = [], Counter[str]()
+    regions: list[Region] = []
+    ignored = Counter[str]()
     annotations = []  # indices of regions
     for feature in features:
         properties = feature.get("properties") or {}
         kind = str(properties.get("objectType", properties.get("object_type", ""))).lower()
-        geometry = feature.get("nucleusGeometry") or feature["geometry"]
+        geometry = feature.get("nucleusGeometry") or feature.get("geometry") or {}
         if kind == "cell" and not feature.get("nucleusGeometry"):
             ignored[NO_NUCLEUS] += 1
         elif kind.startswith(("tile", "tma")):
             ignored[TILES] += 1
-        elif geometry["type"] not in ("Polygon", "MultiPolygon"):
+        elif geometry.get("type") not in ("Polygon", "MultiPolygon"):
             ignored[NO_AREA] += 1
         else:
             if kind == "annotation":
@@ -174,9 +176,9 @@ def filled(rings: Rings, shape: tuple[int, int]) -> Region:
     rows = first[edges] + np.arange(len(edges)) - np.repeat(np.cumsum(crossed) - crossed, crossed)
     (x0, y0), (x1, y1) = starts[edges].T, ends[edges].T
     x = x0 + (rows + 0.5 - y0) * (x1 - x0) / (y1 - y0)
-    changes = np.zeros((bottom - top, right - left + 1), np.int64)
-    np.add.at(changes, (rows - top, _pixel(np.clip(x, left, right)) - left), 1)
-    return Region(box, changes.cumsum(axis=1)[:, :-1] % 2 == 1)
+    changes = np.zeros((bottom - top, right - left + 1), np.bool_)
+    np.logical_xor.at(changes, (rows - top, _pixel(np.clip(x, left, right)) - left), True)
+    return Region(box, np.logical_xor.accumulate(changes, axis=1)[:, :-1])
 
 
 def _oval(bounds: Sequence[float], shape: tuple[int, int]) -> Region:
@@ -216,7 +218,7 @@ def _enclosing(regions: Sequence[Region], candidates: Iterable[int]) -> set[int]
         within &= (top < bottom) & (left < right)
         others = [
             inside[box[0].start - rows.start :, box[1].start - cols.start :][: len(pixels), : pixels.shape[1]][pixels]
-            for box, pixels in (regions[other] for other in np.flatnonzero(within) if other != index)
+            for box, pixels in (regions[other] for other in np.flatnonzero(within).tolist() if other != index)
         ]
         if sum(bool(covered.all()) for covered in others) >= 2:
             found.add(index)

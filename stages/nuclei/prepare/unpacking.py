@@ -112,7 +112,7 @@ def chosen(sample: Sample, members: dict[str, Member]) -> tuple[Sample, bool]:
     if len(by_hand) > 1:
         raise InputError(
             "an image has several annotations that were drawn or corrected by hand",
-            file=members[sample.image],
+            file=str(members[sample.image]),
             got=", ".join(by_hand),
             expected="one, beside any number of files as segment.py wrote them",
             fix="keep the one with the right nuclei, and move the others elsewhere",
