@@ -4,9 +4,10 @@
 
 IMAGES is a folder of RGB PNGs, such as data/prepared/images: they are turned, mirrored and laid side by side, in rows
 of different heights, until an image of SIDE x SIDE pixels is full, so that their seams lie where no block ends.
---enlarge makes them that many times as large first. Without --model a network takes part that only smooths brightness,
-which says nothing about the speed of a real one. The peak of memory is that of the process so far: for the peak of one
-size of blocks, run that one alone.
+--enlarge makes them that many times as large first; --tissue 0.2 fills a square in the middle that is a fifth of the
+image, and leaves the rest black, as most of a slide is empty. Without --model a network takes part that only smooths
+brightness, which says nothing about the speed of a real one. The peak of memory is that of the process so far: for the
+peak of one size of blocks, run that one alone.
 """
 
 from __future__ import annotations
@@ -59,13 +60,15 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--diameter", type=float, default=25)
     parser.add_argument("--enlarge", type=int, default=1)
+    parser.add_argument("--tissue", type=float, default=1)
     parser.add_argument("--blocks", type=int, nargs="+", default=[BLOCK_PX])
     parser.add_argument("--whole", action="store_true")
     arguments = parser.parse_args()
     keep_freed_memory()
-    path = arguments.scratch / f"slide_{arguments.side}_{arguments.enlarge}.tif"
+    path = arguments.scratch / f"slide_{arguments.side}_{arguments.enlarge}_{arguments.tissue:g}.tif"
     if not path.exists():
-        write_slide(path, sorted(arguments.images.glob("*.png")), arguments.side, arguments.enlarge)
+        images = sorted(arguments.images.glob("*.png"))
+        write_slide(path, images, arguments.side, arguments.enlarge, arguments.tissue)
     if arguments.model:
         segmenter = Segmenter.load(arguments.model, device="cpu")
         segmenter.settings = replace(segmenter.settings, flips=False)
@@ -120,22 +123,26 @@ def compare(what: str, whole: NDArray[np.integer], labels: NDArray[np.integer]) 
     )
 
 
-def write_slide(path: Path, images: list[Path], side: int, enlarge: int) -> None:
+def write_slide(path: Path, images: list[Path], side: int, enlarge: int, tissue: float) -> None:
     """Fill an image with others, turned and mirrored, and write it in tiles, a row of tiles at a time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tifffile.imwrite(
-        path, tiles(images, side, enlarge), shape=(side, side, 3), dtype=np.uint8, tile=(TILE_PX, TILE_PX),
+        path, tiles(images, side, enlarge, tissue), shape=(side, side, 3), dtype=np.uint8, tile=(TILE_PX, TILE_PX),
         compression="zlib", compressionargs={"level": 1}, photometric="rgb", bigtiff=True,
     )  # fmt: skip
 
 
-def tiles(images: list[Path], side: int, enlarge: int) -> Iterator[NDArray[np.uint8]]:
-    rows = bands(images, side, enlarge)
-    held = np.zeros((0, side, 3), np.uint8)
+def tiles(images: list[Path], side: int, enlarge: int, tissue: float) -> Iterator[NDArray[np.uint8]]:
+    filled = round(side * tissue**0.5)
+    margin = (side - filled) // 2
+    rows = bands(images, filled, enlarge)
+    held = np.zeros((margin, side, 3), np.uint8)
     for top in range(0, side, TILE_PX):
         height = min(TILE_PX, side - top)
         while len(held) < height:
-            held = np.concatenate([held, next(rows)])
+            empty = top + len(held) > margin + filled
+            band = np.zeros((TILE_PX, filled, 3), np.uint8) if empty else next(rows)
+            held = np.concatenate([held, np.pad(band, ((0, 0), (margin, side - margin - filled), (0, 0)))])
         for left in range(0, side, TILE_PX):
             tile = np.zeros((TILE_PX, TILE_PX, 3), np.uint8)
             part = held[:height, left : left + TILE_PX]
@@ -145,7 +152,7 @@ def tiles(images: list[Path], side: int, enlarge: int) -> Iterator[NDArray[np.ui
 
 
 def bands(images: list[Path], side: int, enlarge: int) -> Iterator[NDArray[np.uint8]]:
-    """Rows of images, each as wide as the slide."""
+    """Rows of images, each `side` pixels wide."""
     rng = np.random.default_rng(0)
     while True:
         left, height = 0, int(rng.integers(200, 257)) * enlarge

@@ -20,11 +20,13 @@ from torch.nn import functional as F
 
 from made_up import SETTINGS
 from nuclei.base.errors import InputError
+from nuclei.images.stacks import RGB, Reading
 from nuclei.network.model import MEAN, STD
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment.blocks import owned, plan
 from nuclei.segment.by_blocks import segment_slide
 from nuclei.segment.measurements import channels_of, measure
+from nuclei.segment.opening import AS_IT_IS
 from nuclei.segment.size import Diameter
 from nuclei.segment.slides import is_large, opened
 
@@ -196,25 +198,78 @@ def test_ome_tiff_and_ome_zarr_are_read_at_full_resolution_with_their_pixel_size
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
     with tifffile.TiffWriter(tmp_path / "s.ome.tif", ome=True) as writer:
         colour = np.moveaxis(pixels, 0, 2)
-        metadata = {"axes": "YXS", "PhysicalSizeX": 250.0, "PhysicalSizeXUnit": "nm"}
+        metadata = {"axes": "YXS", "PhysicalSizeX": 250.0, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.25}
         writer.write(colour, subifds=1, tile=(64, 64), photometric="rgb", metadata=metadata)
         writer.write(colour[::2, ::2], subfiletype=1, tile=(64, 64), photometric="rgb")
 
     for name in ("s.ome.zarr", "s.ome.tif"):
-        with opened(tmp_path / name) as slide:
-            assert (slide.height, slide.width, slide.channels, slide.pixel_size_um) == (200, 150, 3, 0.25)
+        with opened(tmp_path / name, AS_IT_IS) as slide:
+            assert (slide.height, slide.width, slide.channels, slide.pixel_size_um) == (200, 150, RGB, 0.25)
+            assert slide.colour
+            assert slide.nuclear is None
             part = slide.read(slice(60, 190), slice(30, 140))
         np.testing.assert_array_equal(part, np.moveaxis(pixels, 0, 2)[60:190, 30:140])
         assert is_large(tmp_path / name, 64)
 
 
+def write_channels(path: Path, planes: np.ndarray, names: list[str]) -> None:
+    """Write (C, H, W) as OME-TIFF, or as OME-Zarr."""
+    if path.suffix == ".zarr":
+        group = zarr.open_group(path, mode="w", zarr_format=3)
+        group.create_array("0", data=planes[None], chunks=(1, 1, 128, 128))
+        axes = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}]
+        axes += [{"name": name, "type": "space", "unit": "nanometer"} for name in "yx"]
+        datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 500, 500]}]}]
+        window = {"start": 0, "min": 0, "end": 255, "max": 255}
+        channels = [{"label": name, "color": "FFFFFF", "window": window} for name in names]
+        multiscales = [{"axes": axes, "datasets": datasets}]
+        group.attrs["ome"] = {"version": "0.5", "multiscales": multiscales, "omero": {"channels": channels}}
+    else:
+        metadata = {"axes": "CYX", "Channel": {"Name": names}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+        tifffile.imwrite(path, planes, tile=(128, 128), photometric="minisblack", metadata=metadata)
+
+
+@pytest.mark.parametrize("name", ["s.ome.tif", "s.ome.zarr"])
+def test_the_channel_called_dapi_is_segmented_and_all_are_measured(
+    segmenter: Segmenter, pixels: np.ndarray, tmp_path: Path, name: str
+) -> None:
+    nuclei = pixels[-280:, -280:]
+    write_channels(tmp_path / name, np.stack([nuclei.T, nuclei, nuclei // 2]), ["CD3", "DAPI", "CD8"])
+    whole = segmenter.segment(np.repeat(nuclei[..., None], 3, axis=2))
+
+    labels, table, (summary, warnings) = run(segmenter, tmp_path / name, tmp_path, 150)
+
+    assert len(np.unique(np.stack([whole.ravel(), labels.ravel()]), axis=1).T) == whole.max() + 1 > 20
+    assert warnings[0] == "of 3 channels, number 2 is taken, which is called DAPI"
+    assert (summary["channels"], summary["pixel_size_um"]) == (3, 0.5)
+    first = nuclei[labels == 1]
+    assert table["intensity_sum_DAPI"][0] == first.sum()
+    assert table["intensity_sum_CD8"][0] == (first // 2).sum()
+    assert table["intensity_sum_CD3"][0] == nuclei.T[labels == 1].sum()
+
+
+@pytest.mark.parametrize("name", ["s.ome.tif", "s.ome.zarr"])
+def test_a_channel_and_the_size_of_a_pixel_are_taken_as_asked(tmp_path: Path, name: str) -> None:
+    planes = np.random.default_rng(0).integers(0, 255, (4, 40, 50), np.uint8)
+    write_channels(tmp_path / name, planes, ["a", "b", "c", "d"])
+    for channel in (3, "C"):
+        with opened(tmp_path / name, Reading(channel, pixel_size_um=0.2)) as slide:
+            assert (slide.nuclear, slide.pixel_size_um, slide.channels) == (2, 0.2, ("a", "b", "c", "d"))
+            part = slice(3, 20), slice(10, 50)
+            np.testing.assert_array_equal(slide.read(*part, slide.nuclear)[..., 0], planes[2][part])
+            np.testing.assert_array_equal(slide.read(*part), np.moveaxis(planes, 0, 2)[part])
+    with pytest.raises(InputError, match="not known which one shows nuclei"), opened(tmp_path / name, AS_IT_IS):
+        pass
+    with pytest.raises(InputError, match="no channel 5"), opened(tmp_path / name, Reading(5)):
+        pass
+
+
 @pytest.mark.parametrize(
-    ("values", "metadata"),
-    [(np.zeros((4, 32, 32), np.uint8), {"axes": "CYX"}), (np.zeros((32, 32), np.float32), {"axes": "YX"})],
+    ("values", "axes"), [(np.zeros((4, 32, 32), np.uint8), "ZYX"), (np.zeros((32, 32), np.float32), "YX")]
 )
-def test_other_channels_and_types_are_refused(tmp_path: Path, values: np.ndarray, metadata: dict[str, str]) -> None:
-    tifffile.imwrite(tmp_path / "odd.ome.tif", values, photometric="minisblack", metadata=metadata)
-    with pytest.raises(InputError, match="not read by blocks"), opened(tmp_path / "odd.ome.tif"):
+def test_slices_and_other_types_are_refused(tmp_path: Path, values: np.ndarray, axes: str) -> None:
+    tifffile.imwrite(tmp_path / "odd.ome.tif", values, photometric="minisblack", metadata={"axes": axes})
+    with pytest.raises(InputError, match="not read by blocks"), opened(tmp_path / "odd.ome.tif", AS_IT_IS):
         pass
 
 

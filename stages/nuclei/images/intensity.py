@@ -40,15 +40,29 @@ def to_eight_bit(values: NDArray[Any], name: str) -> tuple[NDArray[np.uint8], in
         if not finite.size:
             raise InputError("an image holds no finite value", file=name, got="NaN or infinity everywhere")
     low, high = _range(finite, name)
-    scale = 255 / (high - low) if high > low else 0.0
     rescaled = np.empty(values.shape, np.uint8)
     source, target = values.reshape(-1), rescaled.reshape(-1)
     for start in range(0, source.size, BLOCK):
         block = source[start : start + BLOCK].astype(np.float64)
         if missing_px:
             block[~np.isfinite(block)] = low
-        target[start : start + BLOCK] = np.rint(np.clip((block - low) * scale, 0, 255))
+        target[start : start + BLOCK] = rescaled_block(block, low, high)
     return rescaled, missing_px
+
+
+def contrast(low: float, high: float, least: float, most: float) -> tuple[float, float]:
+    """The two values that become 0 and 255: the percentiles `PERCENTILES`, or the extremes where those are equal.
+
+    They are equal in an image with few bright pixels on a constant background, and in a constant one.
+    """
+    return (low, high) if high > low else (least, most)
+
+
+def rescaled_block(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Rescale values linearly so that `low` becomes 0 and `high` 255, round, and clip; if both are equal, to 0."""
+    scale = 255 / (high - low) if high > low else 0.0
+    rescaled: NDArray[np.float64] = np.rint(np.clip((values - low) * scale, 0, 255))
+    return rescaled
 
 
 def _range(values: NDArray[Any], name: str) -> tuple[float, float]:
@@ -58,8 +72,7 @@ def _range(values: NDArray[Any], name: str) -> tuple[float, float]:
         values = values[np.random.default_rng(0).integers(0, values.size, SAMPLE)]
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = np.percentile(values.astype(np.float64), PERCENTILES, overwrite_input=True).tolist()
-        if not high > low:  # a few bright pixels on a constant background, or a constant image
-            low, high = least, most
+        low, high = contrast(low, high, least, most)
         if not np.isfinite([most - least, 255 / (high - low) if high > low else 0.0]).all():
             got = f"{least:g} to {most:g}"
             raise InputError("an image holds values too large or too small for arithmetic", file=name, got=got)

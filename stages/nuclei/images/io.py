@@ -60,7 +60,7 @@ def read_image(
             got = f"{len(found)} fields of view" if len(found) > 1 else f"{stack.times} time points"
             fix = "save each as a file of its own"
             raise InputError("a file does not hold a single image", file=name, got=got, expected="one image", fix=fix)
-        index, chosen = chosen_channel(stack, channel, name)
+        index, chosen = chosen_channel(stack.channels, stack.colour, channel, name)
         (taken,), reduced = taken_slices(stack, None, name)
         image = read_plane(stack, 0, taken, index, name)
     return replace(image, notes=tuple(note for note in (*stack.notes, chosen, reduced) if note))

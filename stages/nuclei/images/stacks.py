@@ -70,37 +70,39 @@ class Stack:
     notes: tuple[str, ...] = ()
 
 
-def chosen_channel(stack: Stack, channel: int | str | None, name: str) -> tuple[int | None, str]:
+def chosen_channel(
+    channels: Sequence[str], colour: bool, channel: int | str | None, name: str
+) -> tuple[int | None, str]:
     """The index of the channel that shows the nuclei, None for a colour image, and a note on it, which may be empty.
 
     Args:
-        stack: with C channels.
+        channels, colour: as those of a `Stack`.
         channel: number from 1, or name without regard to case; None: `nuclear_channel`.
         name: what errors call the file.
 
     Raises:
         InputError: there is no such channel, several have the name, or it is not known which one to take.
     """
-    count = len(stack.channels)
+    count = len(channels)
     if channel is None:
-        if stack.colour:
+        if colour:
             return None, ""
         if count == 1:
             return 0, ""
-        found = nuclear_channel(stack.channels)
+        found = nuclear_channel(channels)
         if found is None:
             raise _wrong_channel(
-                "the file has several channels, and it is not known which one shows nuclei", stack, name
+                "the file has several channels, and it is not known which one shows nuclei", channels, name
             )
-        return found, f"of {count} channels, number {found + 1} is taken, which is called {stack.channels[found]}"
+        return found, f"of {count} channels, number {found + 1} is taken, which is called {channels[found]}"
     if isinstance(channel, int):
         if not 1 <= channel <= count:
-            raise _wrong_channel(f"the file has no channel {channel}", stack, name)
+            raise _wrong_channel(f"the file has no channel {channel}", channels, name)
         return channel - 1, ""
-    named = [index for index, given in enumerate(stack.channels) if given.casefold() == channel.casefold()]
+    named = [index for index, given in enumerate(channels) if given.casefold() == channel.casefold()]
     if len(named) != 1:
         number = "no channel" if not named else f"{len(named)} channels"
-        raise _wrong_channel(f"the file has {number} called {channel}", stack, name)
+        raise _wrong_channel(f"the file has {number} called {channel}", channels, name)
     return named[0], ""
 
 
@@ -160,8 +162,8 @@ def read_slice(stack: Stack, time: int, taken: Z | int, channel: int | None) -> 
     return highest
 
 
-def _wrong_channel(problem: str, stack: Stack, name: str) -> InputError:
-    names = [f"{number} {given or '(no name)'}" for number, given in enumerate(stack.channels, start=1)]
+def _wrong_channel(problem: str, channels: Sequence[str], name: str) -> InputError:
+    names = [f"{number} {given or '(no name)'}" for number, given in enumerate(channels, start=1)]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     fix = (
         "choose the channel of the nuclei by number or by name: --channel for segment.py, prepare.channel for training"

@@ -73,6 +73,13 @@ def tiff_stacks(source: Path | bytes, name: str, max_px: int, reading: Reading) 
         yield [replace(stacks[0], notes=tuple(notes)), *stacks[1:]]
 
 
+def described(file: TiffFile, notes: list[str]) -> tuple[tuple[str, ...], pixel_size.Size | None]:
+    """The names of the channels of the first image of a TIFF, none if it does not say, and the size of a pixel."""
+    series = full_resolution(file)
+    image = _ome_images(file, len(series), notes)[0] if file.is_ome else None
+    return _of_imagej(file, series[0]) if image is None else _of_ome(image, notes)
+
+
 def _opened(source: Path | bytes, *, is_ome: bool | None = None) -> TiffFile:
     return TiffFile(source if isinstance(source, Path) else io.BytesIO(source), _multifile=False, is_ome=is_ome)
 

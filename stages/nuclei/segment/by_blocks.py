@@ -19,13 +19,15 @@ from scipy import spatial
 
 from nuclei.base import citation, files
 from nuclei.base.errors import InputError
+from nuclei.images.stacks import Reading
 from nuclei.network.segmenter import Segmenter
 from nuclei.network.sizing import Scale, diameter_of
 from nuclei.segment import multiscale
 from nuclei.segment.blocks import BLOCK_PX, Block, neighbours, overlap, owned, plan
 from nuclei.segment.manifest import Value
-from nuclei.segment.measurements import IMAGE, Column, measure
+from nuclei.segment.measurements import IMAGE, Column, column_names, measure
 from nuclei.segment.multiscale import LABELS
+from nuclei.segment.opening import AS_IT_IS
 from nuclei.segment.size import Diameter
 from nuclei.segment.slides import Slide, opened
 from nuclei.segment.survey import eight_bit_table, is_blank, normalised_table, read_rgb, sample, survey
@@ -38,7 +40,7 @@ class Work:
 
     Attributes:
         table: (256,) or (65536,) uint8, what each stored value becomes for the network.
-        channels: how many are measured: 1 where all are equal.
+        channels: the names of those that are measured: of one where all are equal.
         min_score: nuclei with a lower score are dropped.
     """
 
@@ -46,13 +48,8 @@ class Work:
     segmenter: Segmenter
     scale: Scale
     table: NDArray[np.uint8]
-    channels: int
+    channels: tuple[str, ...]
     min_score: float
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the columns of the channels are called."""
-        return tuple(f"ch{number}" for number in range(1, self.channels + 1))
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,7 @@ def segment_slide(
     labels_path: Path,
     add: Callable[[Nuclei], None],
     *,
+    reading: Reading = AS_IT_IS,
     diameter: Diameter | None = None,
     min_score: float = 0.0,
     block_px: int = BLOCK_PX,
@@ -91,6 +89,7 @@ def segment_slide(
         path: a TIFF or the folder of an OME-Zarr.
         labels_path: the folder or file to write, which ends as one of `LABELS`.
         add: is given the nuclei of one block after another.
+        reading: the channel of the nuclei, and the size of a pixel.
         diameter: of the nuclei; measured in a sample if None.
         min_score: nuclei with a lower score are dropped.
         block_px, overlap_px: side of the blocks, and what each sees beyond it; `blocks.overlap` if None.
@@ -105,20 +104,27 @@ def segment_slide(
     if labels_path.exists() and not force:
         fix = "move it away, give another folder after -o, or add --force to replace it"
         raise InputError("the label map of a large image is never replaced unasked", file=labels_path, fix=fix)
-    with opened(path) as slide:
+    with opened(path, reading) as slide:
         seen = survey(slide)
         eight_bit = eight_bit_table(slide, seen.counts)
         settings = segmenter.settings
         table = normalised_table(eight_bit, seen.counts, settings.normalise_low, settings.normalise_high)
         diameter_px = diameter and diameter.px(slide.pixel_size_um, path)
         scale = segmenter.scale(sample(slide, seen.windows, eight_bit), diameter_px)
-        work = Work(slide, segmenter, scale, table, 1 if seen.gray else slide.channels, min_score)
+        named = not slide.colour and any(slide.channels)
+        count = 1 if seen.gray and not named else len(slide.channels)
+        channels = column_names(slide.channels if named else (), count)
+        work = Work(slide, segmenter, scale, table, channels, min_score)
         overlap_px = overlap(scale.diameter_px) if overlap_px is None else overlap_px
         blocks = plan(slide.height, slide.width, block_px, overlap_px)
         key = {
-            "image": seen.digest, "model": _digest(segmenter), "scale": scale.zoom, "min_score": min_score,
+            "image": seen.digest,
+            "model": _digest(segmenter),
+            "scale": scale.zoom,
+            "min_score": min_score,
             "blocks": [block_px, overlap_px],
-        }  # fmt: skip
+            "channel": slide.nuclear,
+        }
         scratch = labels_path.with_name(f".{labels_path.name}.blocks")
         _begin(scratch, key)
         grid = segmenter.grid(slide.height, slide.width, scale)
@@ -129,7 +135,7 @@ def segment_slide(
             tiles.drop(block)
         summary, warnings = _assemble(work, blocks, scratch, labels_path, add)
     files.remove(scratch)
-    return summary, [text for text in (*warnings, scale.warning) if text]
+    return summary, [text for text in (*slide.notes, *warnings, scale.warning) if text]
 
 
 def _begin(scratch: Path, key: dict[str, Any]) -> None:
@@ -161,12 +167,12 @@ def _segment_block(work: Work, block: Block, maps: NDArray[np.float32]) -> dict[
     """The labels of a block's nuclei, their measurements in pixels of the image, and counts of its background."""
     labels, scores = work.segmenter.nuclei(maps, work.min_score)
     mine = owned(block, labels, work.slide.height, work.slide.width)
-    values = work.slide.read(*block.seen)[..., : work.channels]
+    values = work.slide.read(*block.seen)[..., : len(work.channels)]
     outside = values[block.inner][labels[block.inner] == 0]
     size = 2 ** (8 * values.dtype.itemsize)
-    background = np.stack([np.bincount(outside[:, channel], minlength=size) for channel in range(work.channels)])
+    background = np.stack([np.bincount(outside[:, channel], minlength=size) for channel in range(values.shape[2])])
     own = None if scores is None else scores[mine.kept]
-    measured = measure(mine.labels, values, work.names, work.slide.pixel_size_um, own)
+    measured = measure(mine.labels, values, work.channels, work.slide.pixel_size_um, own)
     row, col = block.seen_rows.start, block.seen_cols.start
     for name, offset in (("row_px", row), ("col_px", col), ("top_px", row), ("left_px", col)):
         measured[name] = measured[name] + offset
@@ -210,7 +216,7 @@ def _assemble(
             measured["nearest_px"] = _nearest(blocks, block, scratch)
             if slide.pixel_size_um is not None:
                 measured["nearest_um"] = measured["nearest_px"] * slide.pixel_size_um
-            for channel, median in zip(work.names, medians, strict=True):
+            for channel, median in zip(work.channels, medians, strict=True):
                 measured[f"background_median_{channel}"] = np.full(count, median)
             areas.append(measured["area_px"])
             add(Nuclei(labels, first, block.seen_rows.start, block.seen_cols.start, measured))
@@ -221,7 +227,7 @@ def _assemble(
     area_px = np.concatenate(areas) if areas else np.zeros(0, np.int64)
     foreground = float(area_px.sum() / (slide.height * slide.width))
     entries = (
-        slide.height, slide.width, work.channels, first, foreground, diameter_of(area_px), work.scale.zoom,
+        slide.height, slide.width, len(work.channels), first, foreground, diameter_of(area_px), work.scale.zoom,
         slide.pixel_size_um, citation.version(),
     )  # fmt: skip
     summary: dict[str, Value] = dict(zip(IMAGE, entries, strict=True))

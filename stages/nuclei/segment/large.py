@@ -51,9 +51,8 @@ def segment_large(batch: Batch, image: Image, large: LargeOptions) -> None:
     if "imagej" in options.rois:
         fix = "--rois geojson, which QuPath opens, or leave it out"
         raise InputError("a large image has no ROIs for ImageJ", file=image.path, got="--rois imagej", fix=fix)
-    if options.reading.channel is not None or options.reading.z is not None:
-        got = "--channel or --z"
-        raise InputError("a large image is segmented as it is", file=image.path, got=got, fix="leave the option out")
+    if options.reading.z is not None:
+        raise InputError("a large image has no slices", file=image.path, got="--z", fix="leave the option out")
     start = time.perf_counter()
     labels, table = out / f"{image.stem}{LABELS[large.labels]}", out / f"{image.stem}{NUCLEI}"
     outlines = [rois_path(image, out, kind) for kind in options.rois]
@@ -84,7 +83,8 @@ def segment_large(batch: Batch, image: Image, large: LargeOptions) -> None:
 
         summary, notes = segment_slide(
             batch.segmenter, image.path, labels, add,
-            diameter=options.diameter, min_score=options.min_score, block_px=large.block_px or BLOCK_PX,
+            reading=options.reading, diameter=options.diameter, min_score=options.min_score,
+            block_px=large.block_px or BLOCK_PX,
             force=batch.force,
         )  # fmt: skip
         for features in collections:

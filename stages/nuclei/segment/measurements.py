@@ -59,13 +59,17 @@ def channels_of(stored: NDArray[Any], names: Sequence[str] = ()) -> tuple[NDArra
     values = stored.reshape(*stored.shape[:2], -1)
     if not names and (values == values[..., :1]).all():
         values = values[..., :1]
-    numbered = [f"ch{number}" for number in range(1, values.shape[2] + 1)]
+    return values, column_names(names, values.shape[2])
+
+
+def column_names(names: Sequence[str], count: int) -> tuple[str, ...]:
+    """What the columns of `count` channels are called: as in the file, numbered where it gives no name or one twice."""
+    numbered = [f"ch{number}" for number in range(1, count + 1)]
     given = names or numbered
-    unique = (
+    return tuple(
         name if name and given.count(name) == 1 else f"{name}_{number}".lstrip("_")
         for name, number in zip(given, numbered, strict=True)
     )
-    return values, tuple(unique)
 
 
 def summarise(

@@ -77,7 +77,7 @@ def planes(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Plane]:
     name = str(path)
     with stacks(path, name, MAX_PX, reading) as found:
         for stack in found:
-            channel, chosen = chosen_channel(stack, reading.channel, name)
+            channel, chosen = chosen_channel(stack.channels, stack.colour, reading.channel, name)
             slices, reduced = taken_slices(stack, reading.z, name)
             pixel_um, anisotropic = side(stack.pixel_um, reading.pixel_size_um)
             notes = [note for note in (*stack.notes, chosen, reduced, anisotropic) if note]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei.images.intensity import PERCENTILES
+from nuclei.images.intensity import PERCENTILES, contrast, rescaled_block
 from nuclei.network.normalisation import percentile_table
 from nuclei.segment.slides import Slide
 
@@ -27,7 +27,7 @@ class Survey:
     """What one pass over a large image found.
 
     Attributes:
-        counts: (256,) or (65536,), how often it holds each value, over all channels.
+        counts: (256,) or (65536,), how often what the network sees holds each value: one channel, or a colour image.
         gray: whether all channels are equal, as of a gray image saved as RGB.
         digest: SHA-256 of the pixels.
         windows: rows and columns of up to `SAMPLES` windows with much contrast, spread over the image.
@@ -46,11 +46,12 @@ def survey(slide: Slide) -> Survey:
     windows, contrasts = [], []
     for rows, cols in _windows(slide.height, slide.width, READ_PX):
         values = slide.read(rows, cols)
-        counts += np.bincount(values.reshape(-1), minlength=len(counts))
+        seen = values if slide.nuclear is None else values[..., slide.nuclear]
+        counts += np.bincount(seen.reshape(-1), minlength=len(counts))
         gray = gray and bool((values == values[..., :1]).all())
         digest.update(values.data)
         for inner_rows, inner_cols in _windows(values.shape[0], values.shape[1], SAMPLE_PX):
-            contrasts.append(float(values[inner_rows, inner_cols].std()))
+            contrasts.append(float(seen[inner_rows, inner_cols].std()))
             windows.append((_moved(inner_rows, rows.start), _moved(inner_cols, cols.start)))
     return Survey(counts, gray, digest.hexdigest(), _chosen(windows, np.array(contrasts)))
 
@@ -64,10 +65,8 @@ def eight_bit_table(slide: Slide, counts: NDArray[np.int64]) -> NDArray[np.uint8
     table: NDArray[np.uint8] = values.astype(np.uint8)
     if slide.dtype != np.uint8:
         low, high = (_percentile(counts, percentile) for percentile in PERCENTILES)
-        if not high > low:
-            low, high = (float(value) for value in np.flatnonzero(counts)[[0, -1]])
-        scale = 255 / (high - low) if high > low else 0.0
-        table = np.rint(np.clip((values - low) * scale, 0, 255)).astype(np.uint8)
+        least, most = (float(value) for value in np.flatnonzero(counts)[[0, -1]])
+        table = rescaled_block(values.astype(np.float64), *contrast(low, high, least, most)).astype(np.uint8)
     return 255 - table if slide.white_is_zero else table
 
 
@@ -81,13 +80,13 @@ def normalised_table(
 
 
 def read_rgb(slide: Slide, rows: slice, cols: slice, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A part of a slide as (h, w, 3) uint8, each value replaced by that in the table.
+    """What the network sees of a part of a slide, (h, w, 3) uint8, each value replaced by that in the table.
 
     It is read in strips, so that a large part is never in memory as the file stores it.
     """
     rgb = np.empty((rows.stop - rows.start, cols.stop - cols.start, 3), np.uint8)
     for strip in _cuts(rows):
-        rgb[strip.start - rows.start : strip.stop - rows.start] = table[slide.read(strip, cols)]
+        rgb[strip.start - rows.start : strip.stop - rows.start] = table[slide.read(strip, cols, slide.nuclear)]
     return rgb
 
 
