@@ -31,7 +31,7 @@ WAYS: dict[str, tuple[str, dict[str, str]]] = {  # precision, environment
     "as it is": ("auto", {}),
     "again": ("auto", {}),
     "float32": ("32-true", {}),
-    "float32, one thread": ("32-true", {"OMP_NUM_THREADS": "1"}),
+    "float32, one thread": ("32-true", {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}),
     "float32, without AVX-512 (emulated)": ("32-true", WITHOUT_AVX512),
 }
 SCORES = {"dice": "Dice", "iou": "IoU", "map": "mAP", "ap50": "AP50", "pq": "PQ"}
