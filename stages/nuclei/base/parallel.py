@@ -50,13 +50,13 @@ def ordered_map(
         raise InputError("a worker process was killed", fix=fix) from None
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Yield `items`; a thread computes the next one while the caller uses the current one."""
+def ahead(items: Iterator[Item], *, count: int = 1) -> Generator[Item, None, None]:
+    """Yield `items`; a thread computes the next `count` of them while the caller uses the current one."""
     with ThreadPoolExecutor(1) as thread:
         end = object()
-        coming = thread.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = thread.submit(next, items, end)
+        coming = deque(thread.submit(next, items, end) for _ in range(count))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(thread.submit(next, items, end))
             yield cast(Item, item)
 
 

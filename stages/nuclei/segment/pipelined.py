@@ -20,6 +20,7 @@ from nuclei.segment.manifest import Segmented
 from nuclei.segment.slides import is_large
 
 LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
+AHEAD = 2  # steps: the end of the present file, and the first plane of the next
 WAITING = 2  # planes, at most, that the network has seen and that are not written yet
 Outcome = tuple[Image, InputError | None]
 
@@ -42,8 +43,8 @@ class End:
 def segment_pipelined(batch: Batch, images: Iterable[Image], block_px: int | None) -> Iterator[Outcome]:
     """Segment images, and yield each of them when it is done, with why it was not segmented or None.
 
-    At most five planes are in memory: one that is read, one that the network predicts, one that is written, and
-    `WAITING`. A large image is segmented alone, when those before it are done.
+    At most six planes are in memory: `AHEAD` that are read, one that the network predicts, one that is written, and
+    `WAITING` between the two. A large image is segmented alone, when those before it are done.
 
     Args:
         batch: the run.
@@ -51,7 +52,7 @@ def segment_pipelined(batch: Batch, images: Iterable[Image], block_px: int | Non
         block_px: the side of the blocks in which every TIFF is segmented; None: only large images are.
     """
     failed: InputError | None = None  # of the planes of the present file
-    with closing(ahead(_read(batch, images, block_px))) as steps:
+    with closing(ahead(_read(batch, images, block_px), count=AHEAD)) as steps:
         predicted = (batch.predicted(step) if isinstance(step, Task) else step for step in steps)
         for step in behind(partial(_written, batch), predicted, waiting=WAITING):
             if isinstance(step, Segmented):
