@@ -71,6 +71,23 @@ def test_the_next_item_is_computed_while_the_current_one_is_in_use() -> None:
     assert list(taken) == [1, 2, 3]
 
 
+def test_a_thread_prefetches_as_many_items_as_were_asked_for() -> None:
+    made, third = [], threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in range(5):
+            made.append(number)
+            if number == 2:
+                third.set()
+            yield number
+
+    taken = ahead(items(), count=2)
+    assert next(taken) == 0
+    assert third.wait(60)
+    assert made == [0, 1, 2]
+    assert list(taken) == [1, 2, 3, 4]
+
+
 def test_an_error_of_a_prefetched_item_is_raised_in_its_turn() -> None:
     def items() -> Iterator[int]:
         yield 0

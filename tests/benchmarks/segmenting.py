@@ -34,7 +34,7 @@ from nuclei.base.machine import cores, cpu_model, keep_freed_memory
 from nuclei.base.progress import track
 from nuclei.base.shipped import MODEL
 from nuclei.export.engine import open_model
-from nuclei.network.inference import STRIDE
+from nuclei.network.segmenter import LOOKS as ZOOMS
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment import batch as in_batch
 from nuclei.segment.batch import Batch, Options
@@ -115,7 +115,9 @@ def main() -> None:
     print_table(rounds, megapixels)
     final = rounds.median(WHOLE) / rounds.median(FINAL)
     print(f"\nwhole / bare with looks {rounds.median(WHOLE) / rounds.median(LOOKS, FINAL):.2f}, without {final:.2f}")
-    print(f"{len(images)} images, {megapixels:.2f} megapixels, {enlarged} of them looked at enlarged, {options}")
+    print(
+        f"{len(images)} images, {megapixels:.2f} megapixels, {enlarged} of them looked at enlarged, diameter {arguments.diameter or 'measured'}"
+    )
     print(f"{cpu_model()}, {torch.get_num_threads()} threads of torch on {cores()} cores, {arguments.clock} clock")
 
 
@@ -136,14 +138,12 @@ def forwards(segmenter: Segmenter, images: list[Image], options: Options) -> tup
                 seen.clear()
                 diameter = options.diameter and options.diameter.px(plane.pixel_size_um, image.path)
                 scale = segmenter.scale(plane.rgb, diameter)
-                enlarged += any(shape[2] > plane.rgb.shape[0] + STRIDE for shape in seen)
                 looks = seen.copy()
+                enlarged += len(looks) > len(ZOOMS)
                 segmenter.predict(plane.rgb, scale)
                 final = seen[len(looks) :]
                 if not final:  # the look at the image itself is the final prediction
-                    own = max(looks[:4], key=lambda shape: shape[2])
-                    looks.remove(own)
-                    final = [own]
+                    final = [looks.pop(len(ZOOMS) - 1)]
                 needed[LOOKS] += looks
                 needed[FINAL] += final
                 megapixels += plane.rgb.shape[0] * plane.rgb.shape[1] / 1e6

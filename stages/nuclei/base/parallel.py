@@ -50,7 +50,7 @@ def ordered_map(
         raise InputError("a worker process was killed", fix=fix) from None
 
 
-def ahead(items: Iterator[Item], count: int = 1) -> Generator[Item, None, None]:
+def ahead(items: Iterator[Item], *, count: int = 1) -> Generator[Item, None, None]:
     """Yield `items`; a thread computes the next `count` of them while the caller uses the current one."""
     with ThreadPoolExecutor(1) as thread:
         end = object()

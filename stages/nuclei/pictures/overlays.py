@@ -57,10 +57,10 @@ def instances_layer(labels: Labels, *, bright: bool) -> Layer:
     dense, _, _ = relabel_sequential(labels)
     colours = INSTANCES_ON_BRIGHT if bright else INSTANCES_ON_DARK
     palette = np.array([ImageColor.getrgb(colour) for colour in colours], dtype=np.uint8)
-    layer = np.zeros((*labels.shape, 4), dtype=np.uint8)
-    inside = dense > 0
-    layer[inside, :3] = palette[_colouring(dense)[dense[inside]]]
-    layer[inside, 3] = round(255 * FILL)
+    of_label = np.zeros((int(dense.max(initial=0)) + 1, 4), dtype=np.uint8)  # that of the background stays transparent
+    of_label[1:, :3] = palette[_colouring(dense)[1:]]
+    of_label[1:, 3] = round(255 * FILL)
+    layer = of_label[dense]
     layer[contours(dense), 3] = 255
     return layer
 
@@ -77,7 +77,7 @@ def contours_layer(truth: Labels, predicted: Labels, *, bright: bool) -> Layer:
 
 def paint(rgb: Rgb, layer: Layer) -> Rgb:
     """The image with the layer over it."""
-    opacity = layer[..., 3:].astype(np.uint32)
+    opacity = layer[..., 3:].astype(np.uint16)  # 255 * 255 + 127 fits
     mixed = rgb * (255 - opacity) + layer[..., :3] * opacity
     return ((mixed + 127) // 255).astype(np.uint8)
 

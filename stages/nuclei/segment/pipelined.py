@@ -42,8 +42,8 @@ class End:
 def segment_pipelined(batch: Batch, images: Iterable[Image], large: LargeOptions) -> Iterator[Outcome]:
     """Segment images, and yield each of them when it is done, with why it was not segmented or None.
 
-    At most six planes are in memory: two that are read, one that the network predicts, one that is written, and
-    `WAITING`. A large image is segmented alone, when those before it are done.
+    At most six planes are in memory: `AHEAD` that are read, one that the network predicts, one that is written, and
+    `WAITING` between the two. A large image is segmented alone, when those before it are done.
 
     Args:
         batch: the run.
@@ -51,7 +51,7 @@ def segment_pipelined(batch: Batch, images: Iterable[Image], large: LargeOptions
         large: what the user chose for large images.
     """
     failed: InputError | None = None  # of the planes of the present file
-    with closing(ahead(_read(batch, images, large), AHEAD)) as steps:
+    with closing(ahead(_read(batch, images, large), count=AHEAD)) as steps:
         predicted = (_predicted(batch, step) for step in steps)
         for step in behind(partial(_written, batch), predicted, waiting=WAITING):
             if isinstance(step, Segmented):
