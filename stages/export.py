@@ -5,9 +5,9 @@
     python stages/export.py MODEL -o OUT --bioimageio IMAGE    # and a package, whose test image is made of IMAGE
     python stages/export.py MODEL -o OUT --folds TABLE         # with the scores of a cross-validation in the card
 
-Reads:      MODEL, CITATION.cff and, where MODEL is the data/model of a workspace, that workspace's params.yaml,
-            data/source.json, data/prepared/index.csv, data/split.csv, reports/metrics.json, metrics_ci.json,
-            by_stratum.csv and run.js
+Reads:      MODEL, its NOTES.md where there is one, CITATION.cff and, where MODEL is the data/model of a workspace, that
+            workspace's params.yaml, data/source.json, data/prepared/index.csv, data/split.csv, reports/metrics.json,
+            metrics_ci.json, by_stratum.csv and run.js
 Writes:     OUT: model.onnx, MODEL.md and, with --bioimageio, nuclei.bioimageio.zip
 Parameters: seed, epochs, train: shown, not used
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from nuclei.base.errors import InputError, run
 
 MODEL, OUT = Path("data/model"), Path("data/export")
-PARAMS, GRAPH, PACKAGE = Path("params.yaml"), "model.onnx", "nuclei.bioimageio.zip"
+PARAMS, GRAPH, PACKAGE, NOTES = Path("params.yaml"), "model.onnx", "nuclei.bioimageio.zip", "NOTES.md"
 CITATION = Path(__file__).resolve().parents[1] / "CITATION.cff"
 
 
@@ -60,7 +60,7 @@ def main() -> None:
         folder.mkdir()
         difference = graph.write(segmenter, folder / GRAPH)
         described = [*sorted(arguments.model.glob("*.pth")), arguments.model / SETTINGS, folder / GRAPH]
-        card.write(folder / card.NAME, segmenter.settings, cited, known, described, folds)
+        card.write(folder / card.NAME, segmenter.settings, cited, known, described, folds, notes_of(arguments.model))
         if arguments.bioimageio:
             try:
                 from nuclei.export import package
@@ -70,6 +70,11 @@ def main() -> None:
             text = (folder / card.NAME).read_text(encoding="utf-8")
             package.write(segmenter, read_rgb(arguments.bioimageio), text, cited, known, folder / PACKAGE)
     print(f"{arguments.out}: the graph differs from torch by at most {difference:.1g}")
+
+
+def notes_of(model: Path) -> str:
+    """What the folder of a model says of its training, in NOTES.md; nothing if there is no such file."""
+    return (model / NOTES).read_text(encoding="utf-8") if (model / NOTES).exists() else ""
 
 
 def is_export(folder: Path) -> bool:

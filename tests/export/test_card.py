@@ -16,7 +16,10 @@ from conftest import ROOT
 from made_up import SETTINGS, write
 from nuclei.base import citation, files
 from nuclei.base.errors import InputError
+from nuclei.base.params import checked
 from nuclei.export import card
+from nuclei.network.segmenter import SETTINGS as SETTINGS_FILE
+from nuclei.network.segmenter import Settings
 
 WEIGHTS = b"the weights"
 RECIPE = {"seed": 3, "epochs": 5, "train": {"crop_px": 96, "encoder_weights": None, "augment": {"blur": 0.1}}}
@@ -103,9 +106,18 @@ def test_the_scores_of_folds_stand_beside_or_in_place_of_those_of_the_model(tmp_
     card.write(tmp_path / "MODEL.md", SETTINGS, citation.read(ROOT / "CITATION.cff"), None, [], folds)
     text = (tmp_path / "MODEL.md").read_text(encoding="utf-8")
     assert "### Left out: families.csv\n" in text
-    for stratum in ("all", "64x64 tissue on pink"):
+    for stratum in ("all", "family 64x64 tissue on pink"):
         assert f"| {stratum} | 9 | 3 |{' 0.751 [0.700, 0.800] |' * 5}\n" in text
     assert "up to 9 px" not in text
+
+
+def test_the_card_of_the_shipped_model_is_the_one_that_an_export_writes(tmp_path: Path) -> None:
+    model, table = ROOT / "models/nuclei", ROOT / "reports/bbbc038/families.csv"
+    settings = checked(Settings, files.read_json(model / SETTINGS_FILE, ""), model)
+    described = [*sorted(model.glob("*.pth")), model / SETTINGS_FILE]
+    folds, notes = {table.name: card.read_folds(table)}, (model / "NOTES.md").read_text(encoding="utf-8")
+    card.write(tmp_path / "MODEL.md", settings, citation.read(ROOT / "CITATION.cff"), None, described, folds, notes)
+    assert (model / "MODEL.md").read_text(encoding="utf-8") == (tmp_path / "MODEL.md").read_text(encoding="utf-8")
 
 
 def test_a_table_that_is_none_of_folds_is_refused(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ def write(
     run: Run | None,
     described: Sequence[Path],
     folds: Mapping[str, Sequence[Score]] = MappingProxyType({}),
+    notes: str = "",
 ) -> None:
     """Write the card of a model.
 
@@ -105,6 +106,7 @@ def write(
         run: what is known of the model's training; None for nothing.
         described: the model's files, whose hashes the card gives.
         folds: tables of other trainings of the recipe, as `read_folds` returns them, by the names of their files.
+        notes: Markdown on the training and the scores, for a model of which no run is known.
     """
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
@@ -118,6 +120,7 @@ def write(
         metrics=METRICS,
         modalities=MODALITIES,
         folds=folds,
+        notes=notes.strip(),
         zooms=(SMALLEST_ZOOM, LARGEST_ZOOM),
         rescaled=None if settings.diameter_px is None else _rescaled(settings.diameter_px),
         rare=[] if run is None else _rare(run.parts),
@@ -169,7 +172,7 @@ def read_folds(path: Path) -> list[Score]:
         return [
             Score(
                 part=grouping,
-                stratum=stratum,
+                stratum=f"{grouping} {stratum}" if grouping == "family" else stratum,
                 images=int(of["dice"]["images"]),
                 groups=int(of["dice"]["groups"]),
                 metrics={name: (_number(of[name]["value"]), *_bounds(of[name])) for name in METRICS},
