@@ -230,6 +230,17 @@ def test_a_wrong_description_is_an_error_or_a_note_and_never_another_plane(path:
     np.testing.assert_array_equal(plane.rgb, read_image(tiff(TWO[1])).rgb)
 
 
+def test_a_description_that_lists_one_page_as_two_channels_is_an_error(path: Path) -> None:
+    listed = '<TiffData IFD="0" PlaneCount="2"/>'
+    twice = '<TiffData IFD="0"/><TiffData FirstC="1"/>'  # a page without a number is the first
+    with tifffile.TiffFile(io.BytesIO(tiff(TWO, ome=True, metadata=NAMED))) as file:
+        description = file.pages.first.description
+    assert description.count(listed) == 1
+    data = tiff(TWO, metadata=None, description=description.replace(listed, twice))
+    with pytest.raises(InputError, match=r"damaged(.|\n)*lists one page twice"):
+        read(path, data, channel=2)
+
+
 def test_a_single_page_with_a_damaged_description_is_read_and_that_is_said(path: Path) -> None:
     data = tiff(TWO[0], ome=True)
     for change in ((' SizeC="1"', ""), ("<Pixels ", "<Pixel& ")):

@@ -76,6 +76,11 @@ def test_of_too_few_nuclei_of_a_kind_nothing_is_fitted() -> None:
     assert fit(seen, true) is None and fit(seen, ~true) is None
 
 
+def test_of_a_network_that_is_surer_of_false_nuclei_nothing_is_fitted() -> None:
+    seen = np.stack([np.linspace(-2, 2, 100), np.ones(100)], axis=1)
+    assert fit(seen, seen[:, 0] < 0) is None and fit(seen, seen[:, 0] > 0) is not None
+
+
 def test_without_a_nucleus_there_is_no_score() -> None:
     assert SCORE.scores(evidence("distance", np.zeros((4, 5), np.uint16), np.zeros((2, 4, 5), np.float32))).shape == (
         0,

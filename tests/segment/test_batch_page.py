@@ -104,6 +104,15 @@ def test_a_name_or_note_is_text_and_never_markup_and_its_link_leads_to_the_bytes
     assert unquote_to_bytes(found.all("a", "href")[-1]) == "<b>\"x\" & 'y' ü".encode() + b"\xe9_overlay.png"
 
 
+def test_the_table_has_pixel_sizes_where_any_is_known_and_sorts_by_them(tmp_path: Path) -> None:
+    unknown = segmented("b.tif", 1)
+    found = written(tmp_path / "some", segmented("a.tif", 1, um=0.32512), unknown)
+    assert "pixel size (µm)" in next(row for row in found.rows if "notes" in row)
+    assert [row[5] for row in found.table("notes")] == ["0.325", "\N{EN DASH}"]
+    assert {"0.32512"} <= set(found.all("td", "data-v"))
+    assert "pixel size" not in written(tmp_path / "none", unknown).text
+
+
 def test_what_failed_is_listed_with_its_reason_and_fix(tmp_path: Path) -> None:
     error = InputError("the image can not be read", file="bad.tif", fix="save it again")
     assert written(tmp_path, bad=error).table("reason") == [["bad", str(error)]]

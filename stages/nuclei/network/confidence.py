@@ -61,10 +61,20 @@ def evidence(target: str, labels: Labels, maps: Floats) -> NDArray[np.float64]:
 
 
 def fit(seen: NDArray[np.float64], true: NDArray[np.bool_]) -> Confidence | None:
-    """Fit the regression to (n, 2) evidence and whether each nucleus is true; None with fewer than FEWEST of a kind."""
+    """Fit the regression.
+
+    Args:
+        seen: (n, 2), as `evidence` returns it.
+        true: (n,), whether each nucleus is true.
+
+    Returns:
+        None with fewer than FEWEST true or false nuclei, or if nuclei of a higher probability are true less often: then
+        the network does not know which are true, as after a very short training.
+    """
     if min(np.count_nonzero(true), np.count_nonzero(~true)) < FEWEST:
         return None
     from sklearn.linear_model import LogisticRegression  # takes a second to import
 
     found = LogisticRegression().fit(seen, true)
-    return Confidence(round(float(found.intercept_[0]), 4), *(round(float(value), 4) for value in found.coef_[0]))
+    foreground, depth = (round(float(value), 4) for value in found.coef_[0])
+    return Confidence(round(float(found.intercept_[0]), 4), foreground, depth) if foreground >= 0 else None

@@ -41,6 +41,7 @@ class Totals:
         diameters: how many nuclei have a diameter of so many whole pixels, rounded down.
         by_blocks: how many images were segmented by blocks; the manifest does not hold their nuclei.
         scored: whether any image has a certainty.
+        sized: whether the pixel size of any image is known.
     """
 
     images: int = 0
@@ -50,6 +51,7 @@ class Totals:
     diameters: Counter[int] = field(default_factory=Counter)
     by_blocks: int = 0
     scored: bool = False
+    sized: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def write_page(manifest: Manifest, out: Path, failed: Mapping[str, InputError], 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "jpeg": _jpeg, "overlay": _overlay}
+    environment.filters |= {"number": _number, "given": _given, "jpeg": _jpeg, "overlay": _overlay}
     totals = totals_of(manifest)
     stream = environment.get_template(TEMPLATE).stream(
         version=citation.read(CITATION).version,
@@ -126,6 +128,7 @@ def totals_of(manifest: Manifest) -> Totals:
         totals.diameters.update(math.floor(2 * math.sqrt(float(area) / math.pi)) for area in areas_px if area)
         totals.by_blocks += not image.nuclei
         totals.scored |= image.certainty is not None
+        totals.sized |= image.summary["pixel_size_um"] is not None
     return totals
 
 
@@ -180,6 +183,11 @@ def _steps() -> Iterator[int]:
 
 def _number(value: float | None, decimals: int = 0) -> str:
     return "\N{EN DASH}" if value is None else f"{value:,.{decimals}f}"
+
+
+def _given(value: float | None) -> float | str:
+    """A number in full, by which a column is sorted; empty if there is none."""
+    return "" if value is None else value
 
 
 def _jpeg(data: bytes) -> str:
