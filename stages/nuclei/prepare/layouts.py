@@ -92,11 +92,11 @@ def samples(files: Iterable[str], archive: Path) -> list[Sample]:
     bases = {str(path.with_suffix("")) for path in paths if path.suffix.lower() in EXTENSIONS}
     images: dict[str, list[str]] = defaultdict(list)  # by the folder of the sample or samples
     masks: dict[str, list[str]] = defaultdict(list)
-    outlines: dict[str, list[str]] = defaultdict(list)
+    outlines: dict[tuple[str, str], list[str]] = defaultdict(list)  # by that folder and the name of the image
     for file, path in zip(files, paths, strict=True):
         root, kind = _placed(path)
         if path.name.lower().endswith(OUTLINES):
-            outlines[root].append(file)
+            outlines[root, _without_ending(path.name)].append(file)
         elif path.suffix.lower() in EXTENSIONS and not _is_drawing(path, bases):
             (masks if kind == MASKS or _beside(path, bases) else images)[root].append(file)
     if not images:
@@ -105,7 +105,7 @@ def samples(files: Iterable[str], archive: Path) -> list[Sample]:
     found = {root: _grouped(root, members, masks.pop(root, []), archive) for root, members in images.items()}
     for root, strays in masks.items():
         raise _stray(strays[0], archive, root)
-    found = {root: [_outlined(sample, outlines[root]) for sample in members] for root, members in found.items()}
+    found = {root: [_outlined(sample, root, outlines) for sample in members] for root, members in found.items()}
     _check_review(found, archive)
     return _with_ids(found, archive)
 
@@ -195,12 +195,11 @@ def _grouped(root: str, images: list[str], masks: list[str], archive: Path) -> l
     return [Sample(stem, image, labels=labels.get(stem)) for image in images for stem in [PurePosixPath(image).stem]]
 
 
-def _outlined(sample: Sample, outlines: list[str]) -> Sample:
+def _outlined(sample: Sample, root: str, outlines: dict[tuple[str, str], list[str]]) -> Sample:
     """The sample with those files of outlines in its folder that have the name of its image."""
     stem = PurePosixPath(sample.image).stem
-    own = {stem, *(stem.removesuffix(ending) for ending in IMAGE_ENDINGS)}
-    mine = [file for file in outlines if _without_ending(PurePosixPath(file).name) in own]
-    return replace(sample, outlines=tuple(mine))
+    names = sorted({stem, *(stem.removesuffix(ending) for ending in IMAGE_ENDINGS)})
+    return replace(sample, outlines=tuple(file for name in names for file in outlines.get((root, name), [])))
 
 
 def _without_ending(name: str) -> str:
@@ -209,17 +208,27 @@ def _without_ending(name: str) -> str:
 
 def _check_review(found: dict[str, list[Sample]], archive: Path) -> None:
     """Refuse images that lie in the folder of those to review and, with other nuclei, outside of it."""
-    images = {PurePosixPath(sample.image).with_suffix(""): sample for members in found.values() for sample in members}
-    for path, sample in images.items():
-        for depth, folder in enumerate(path.parts[:-1]):
-            other = images.get(PurePosixPath(*path.parts[:depth], *path.parts[depth + 1 :]))
-            if folder == REVIEW and other:
-                raise InputError(
-                    f"an image is in the data set twice, in {REVIEW}/ and outside of it",
-                    file=archive,
-                    got=f"{other.image} and {sample.image}",
-                    fix=f"give the folder {REVIEW}/ as `data`, or move it to another place",
-                )
+    images = [sample.image for members in found.values() for sample in members]
+    copies = {
+        (*parts[:depth], *parts[depth + 1 :]): image
+        for image in images
+        if f"/{REVIEW}/" in f"/{image}"
+        for parts in [_without_suffix(image)]
+        for depth, folder in enumerate(parts[:-1])
+        if folder == REVIEW
+    }
+    for image in images if copies else []:
+        if copy := copies.get(_without_suffix(image)):
+            raise InputError(
+                f"an image is in the data set twice, in {REVIEW}/ and outside of it",
+                file=archive,
+                got=f"{image} and {copy}",
+                fix=f"give the folder {REVIEW}/ as `data`, or move it to another place",
+            )
+
+
+def _without_suffix(image: str) -> tuple[str, ...]:
+    return PurePosixPath(image).with_suffix("").parts
 
 
 def _image_of(mask: str, names: dict[str, str]) -> str:
