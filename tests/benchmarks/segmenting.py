@@ -115,8 +115,8 @@ def main() -> None:
     print_table(rounds, megapixels)
     final = rounds.median(WHOLE) / rounds.median(FINAL)
     print(f"\nwhole / bare with looks {rounds.median(WHOLE) / rounds.median(LOOKS, FINAL):.2f}, without {final:.2f}")
-    looked = f"{enlarged} of them looked at enlarged, diameter {arguments.diameter or 'measured'}"
-    print(f"{len(images)} images, {megapixels:.2f} megapixels, {looked}")
+    said = f"diameter {arguments.diameter or 'measured'}, {enlarged} looked at enlarged"
+    print(f"{len(images)} images, {megapixels:.2f} megapixels, {said}")
     print(f"{cpu_model()}, {torch.get_num_threads()} threads of torch on {cores()} cores, {arguments.clock} clock")
 
 
