@@ -58,7 +58,7 @@ class Signature:
 
 def signature(rgb: NDArray[np.uint8]) -> Signature:
     """Compute the signature of an image, (H, W, 3) uint8."""
-    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    gray: NDArray[np.uint8] = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
     # in an image of one line, that line is its own neighbour
     edges = {"top": gray[:2], "bottom": gray[:-3:-1], "left": gray[:, :2].T, "right": gray[:, :-3:-1].T}
     edges = {side: np.stack([lines[0], lines[-1]]) for side, lines in edges.items()}
