@@ -48,7 +48,7 @@ def main() -> None:
     check_nuclei(parts, records, path)
     rows = ({"id": id, "part": part, "group": group[id], "family": family[id]} for id, part in parts.items())
     files.write_rows(SPLIT, ["id", "part", "group", "family"], rows)
-    rejected = [f"{records[first].id} and {records[second].id}" for first, second in sorted(grouping.rejected)]
+    rejected = [f"{records[first].id} and {records[second].id}" for first, second in grouping.rejected]
     print(summary(records, parts, group, rejected))
     if settings.by == "family":
         print(left_out(parts, group, family))

@@ -17,8 +17,8 @@ of them, in an order such that each finds what the earlier ones made:
     temp      `dvc exp run --temp`, up to training: data/prepared is checked out in another workspace
     push      `dvc push` to a folder
 
-`--link` is DVC's cache.type. Prints seconds, seconds of processor time, which other work disturbs less, and the peak memory
-of all processes together.
+`--link` is DVC's cache.type. Prints seconds, seconds of processor time, which other work disturbs less, and the peak
+memory of all processes together.
 """
 
 from __future__ import annotations

@@ -155,6 +155,12 @@ def test_images_of_one_group_are_drawn_together(folder: Path) -> None:
     assert {other["low"], other["high"]} == {0.9}  # a alone, b and c together: 9 of 10 pixels each
 
 
+def test_histograms_in_blocks_give_the_same_intervals(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = (score(folder) / "metrics_ci.json").read_text()
+    monkeypatch.setattr("nuclei.evaluate.reports.BLOCK", 2)  # three images are in two blocks
+    assert (score(folder, "other") / "metrics_ci.json").read_text() == whole
+
+
 def test_the_classification_report_equals_scikit_learns(folder: Path) -> None:
     from sklearn.metrics import classification_report, confusion_matrix
 

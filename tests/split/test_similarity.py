@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from nuclei.images.io import read_rgb
 from nuclei.simulate.images import draw
-from nuclei.split.similarity import duplicates, groups, neighbours, signature
+from nuclei.split import similarity
+from nuclei.split.similarity import FACING, SEAM_CORRELATION, SEAM_STEP, Signature, duplicates, groups, signature
 
 SIMILARITY = 0.8
+Pairs = set[tuple[int, int]]
 
 
 def field(seed: int, height: int = 128, width: int = 128, *, nuclei: int = 25) -> np.ndarray:
@@ -30,6 +34,15 @@ def field(seed: int, height: int = 128, width: int = 128, *, nuclei: int = 25) -
 
 def rgb(gray: np.ndarray) -> np.ndarray:
     return np.repeat(np.rint(np.clip(gray, 0, 255)).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def pairs(found: np.ndarray) -> Pairs:
+    return {(first, second) for first, second in found.tolist()}
+
+
+def neighbours(signatures: list[Signature], alike: Pairs = frozenset()) -> tuple[Pairs, Pairs]:
+    trusted, rejected = similarity.neighbours(signatures, np.array(sorted(alike), np.intp).reshape(-1, 2))
+    return pairs(trusted), pairs(rejected)
 
 
 def grouped(*images: np.ndarray) -> list[int]:
@@ -70,7 +83,7 @@ def test_a_seam_is_found_in_any_order_and_is_no_duplicate() -> None:
     whole = field(5, 200, 100, nuclei=40)
     tiles = [signature(rgb(tile)) for tile in (whole[100:], whole[:100], field(6, 100, 100))]
     assert neighbours(tiles) == ({(0, 1)}, set())
-    assert list(duplicates(tiles, SIMILARITY)) == []
+    assert pairs(duplicates(tiles, SIMILARITY)) == set()
 
 
 def test_tiles_of_different_sizes_are_not_compared() -> None:
@@ -108,6 +121,53 @@ def test_chance_groups_few_of_many_unrelated_images() -> None:
     trusted, rejected = neighbours(signatures)
     assert len(trusted) <= 15 and rejected
     assert max(Counter(groups(signatures, SIMILARITY).numbers.tolist()).values()) <= 4
+
+
+def all_pairs(signatures: list[Signature], alike: Pairs) -> tuple[Pairs, Pairs, Pairs]:
+    """Duplicates, trusted seams and rejected seams, from a loop over all pairs of images of all edges."""
+    images = list(combinations(range(len(signatures)), 2))
+    thumbnails = [each.thumbnail for each in signatures]
+    same = {(a, b) for a, b in images if float(thumbnails[a] @ thumbnails[b]) >= SIMILARITY}
+    seams, chance = {}, defaultdict(float)
+    for a, b in images:
+        edges = (signatures[a].edges, signatures[b].edges)
+        if (a, b) in alike or any(edges[0][side].shape != edges[1][side].shape for side in ("top", "left")):
+            continue
+        for sides in FACING:
+            for one, other, backwards in product(sides, sides, (False, True)):
+                first = edges[0][one].astype(float)
+                second = edges[1][other].astype(float)[:, :: -1 if backwards else 1]
+                usual = (np.abs(first[0] - first[1]).mean() + np.abs(second[0] - second[1]).mean()) / 2
+                shapes = [line - gaussian_filter1d(line, 16) for line in (first[0], second[0])]
+                lengths = [np.linalg.norm(shape) for shape in shapes]
+                if min(lengths) < np.sqrt(first.shape[1]) or np.abs(first[0] - second[0]).mean() > SEAM_STEP * usual:
+                    continue
+                correlation = shapes[0] @ shapes[1] / np.prod(lengths)
+                if correlation < SEAM_CORRELATION:
+                    continue
+                if one != other and not backwards:
+                    seams[a, one, b, other] = correlation
+                else:
+                    for edge in ((a, one), (b, other)):
+                        chance[edge] = max(chance[edge], correlation)
+    trusted = {(a, b) for (a, one, b, other), found in seams.items() if found > max(chance[a, one], chance[b, other])}
+    return same, trusted, {(a, b) for a, _, b, _ in seams} - trusted
+
+
+@pytest.mark.parametrize("px", [5, 20, 64])
+def test_the_pairs_are_those_of_comparing_all(px: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With blocks so small that pairs lie in one and in two; 5 px is less than the sections of an edge."""
+    monkeypatch.setattr(similarity, "BLOCK", 7)
+    monkeypatch.setattr(similarity, "BLOCK_PX", 100 * px)
+    tall = [field(seed, 2 * px, px, nuclei=max(2, px // 8)) for seed in range(12)]
+    images = [part for image in tall for part in (image[:px], image[px:])]
+    images += [images[3] * 0.9, images[10][::-1], *tall[:2]]
+    signatures = [signature(rgb(image)) for image in images]
+    same, trusted, rejected = all_pairs(signatures, set())
+    assert same and trusted
+    assert pairs(duplicates(signatures, SIMILARITY)) == same
+    assert neighbours(signatures) == (trusted, rejected)
+    assert neighbours(signatures, {(0, 1)}) == all_pairs(signatures, {(0, 1)})[1:]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (2, 2)])

@@ -27,6 +27,7 @@ from nuclei.scores.matching import PERCENT
 from nuclei.scores.metrics import ratio
 
 Points = Callable[[NDArray[np.int64]], NDArray[np.float64]]  # of a histogram, one row per point
+BLOCK = 1024  # histograms of images that are float64 at once
 
 CURVES: dict[str, tuple[list[str], Points]] = {
     "roc": (["threshold", "fpr", "tpr"], roc_points),
@@ -80,11 +81,14 @@ def _intervals(score: PartScore, *, resamples: int, seed: int) -> dict[str, Row]
     Coarse bins change the two by at most 0.001. All images together show by how much, and that is subtracted again.
     """
     bins = score.histograms.shape[-1]
-    histograms = score.histograms.reshape(len(score.rows), -1).astype(np.float64)
+    histograms = score.histograms.reshape(len(score.rows), -1)
     exact, rough = _ranking(score.histogram), _ranking(coarse(score.histogram))
 
     def statistics(weights: NDArray[np.int64]) -> dict[str, Any]:
-        drawn = _ranking((weights @ histograms).reshape(-1, 2, bins))
+        # block by block, since float64 takes twice the memory; sums of whole numbers are exact in any order
+        blocks = range(0, len(histograms), BLOCK)
+        counts = sum(weights[:, i : i + BLOCK] @ histograms[i : i + BLOCK].astype(np.float64) for i in blocks)
+        drawn = _ranking(np.asarray(counts).reshape(-1, 2, bins))
         ranking = {name: np.minimum(1, values - rough[name] + exact[name]) for name, values in drawn.items()}
         return {**aggregate.metrics(score.columns, weights), **ranking}
 

@@ -56,7 +56,7 @@ class PartScore:
         columns: their numeric columns.
         groups: (images,) the group of each image, numbered from 0.
         histogram: (2, LEVELS) int64, of all pixels.
-        histograms: (images, 2, bins) int64, the coarse histogram of each image.
+        histograms: (images, 2, bins) uint32, the coarse histogram of each image.
         areas, hits: (nuclei,) int64, of all true nuclei.
         owners: (nuclei,) the index of the image of each true nucleus.
     """
@@ -65,7 +65,7 @@ class PartScore:
     columns: Columns
     groups: NDArray[np.intp]
     histogram: NDArray[np.int64]
-    histograms: NDArray[np.int64]
+    histograms: NDArray[np.uint32]
     areas: NDArray[np.int64]
     hits: NDArray[np.int64]
     owners: NDArray[np.intp]
@@ -205,7 +205,7 @@ def _gathered(images: Iterable[ImageScore]) -> PartScore:
     for image in images:
         rows.append(image.row)
         total += image.histogram
-        histograms.append(coarse(image.histogram.astype(np.int64)))
+        histograms.append(coarse(image.histogram.astype(np.int64)).astype(np.uint32))
         areas.append(image.areas)
         hits.append(image.hits)
     return PartScore(

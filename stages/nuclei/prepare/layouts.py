@@ -87,13 +87,13 @@ def samples(files: Iterable[str], archive: Path) -> list[Sample]:
             label maps; two images have the same id, or one that can not be a file name.
     """
     files = sorted(files)
-    paths = [PurePosixPath(file) for file in files]
-    _check_formats(paths, archive)
-    bases = {str(path.with_suffix("")) for path in paths if path.suffix.lower() in EXTENSIONS}
+    _check_formats(files, archive)
+    bases = _bases(files)
     images: dict[str, list[str]] = defaultdict(list)  # by the folder of the sample or samples
     masks: dict[str, list[str]] = defaultdict(list)
     outlines: dict[tuple[str, str], list[str]] = defaultdict(list)  # by that folder and the name of the image
-    for file, path in zip(files, paths, strict=True):
+    for file in files:
+        path = PurePosixPath(file)  # one at a time: a path takes more memory than all else that is kept of a file
         root, kind = _placed(path)
         if path.name.lower().endswith(OUTLINES):
             outlines[root, _without_ending(path.name)].append(file)
@@ -136,19 +136,23 @@ def check_annotated(found: Sequence[Sample], files: Iterable[str], archive: Path
     )
 
 
-def _check_formats(paths: list[PurePosixPath], archive: Path) -> None:
+def _check_formats(files: Sequence[str], archive: Path) -> None:
     """Refuse images and masks in formats that are not read, except the originals of images that were exported."""
-    read = {path.stem for path in paths if path.suffix.lower() in EXTENSIONS}
-    missing = [
-        str(path)
-        for path in paths
-        if path.suffix.lower() in NOT_READ and (path.stem not in read or _placed(path)[1] == MASKS)
-    ]
-    missing += sorted({str(path).split(".zarr/")[0] + ".zarr" for path in paths if ".zarr/" in str(path)})
+    others = [path for path in map(PurePosixPath, files) if path.suffix.lower() in NOT_READ]
+    stems = {path.stem for path in others}
+    read = {path.stem for path in map(PurePosixPath, files) if path.suffix.lower() in EXTENSIONS and path.stem in stems}
+    missing = [str(path) for path in others if path.stem not in read or _placed(path)[1] == MASKS]
+    missing += sorted({file.split(".zarr/")[0] + ".zarr" for file in files if ".zarr/" in file})
     if missing:
         fix = "export them as TIFF or PNG, for example with Fiji, or move them elsewhere"
         problem = f"{len(missing)} files are in a format that is not read"
         raise InputError(problem, file=archive, got=_some(missing), expected=", ".join(EXTENSIONS), fix=fix)
+
+
+def _bases(files: Iterable[str]) -> set[str]:
+    """The paths of images and masks without their extensions."""
+    found = (PurePosixPath(file) for file in files)
+    return {str(path.with_suffix("")) for path in found if path.suffix.lower() in EXTENSIONS}
 
 
 def _placed(path: PurePosixPath) -> tuple[str, str]:
