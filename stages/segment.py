@@ -13,6 +13,7 @@ the others are done. docs/segment.md describes it all.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from nuclei.base.errors import InputError, run
@@ -20,16 +21,25 @@ from nuclei.base.machine import keep_freed_memory
 from nuclei.base.progress import track
 from nuclei.base.shipped import MODEL
 from nuclei.segment.batch import Batch, Options, results
-from nuclei.segment.finding import Found, find_images, read_list
-from nuclei.segment.manifest import Manifest, check_unchanged, hash_of, opened
+from nuclei.segment.cluster import Model, add_worker_options, connected, segment_on
+from nuclei.segment.each import Outcome, segment_each
+from nuclei.segment.finding import Found, Image, check_out, find_images, read_list
+from nuclei.segment.manifest import check_unchanged, hash_of, opened
 from nuclei.segment.marks import check_replaceable
 from nuclei.segment.opening import add_reading_options, reading_of
 from nuclei.segment.page import PAGE, write_page
+from nuclei.segment.report import report
 from nuclei.segment.rois import ROIS
-from nuclei.segment.slides import is_large
+from nuclei.segment.shards import (
+    absorb,
+    add_shard_options,
+    collect,
+    common_of,
+    ended_shards,
+    opened_shard,
+    write_record,
+)
 from nuclei.segment.table import IMAGES, NUCLEI, write_tables
-
-LARGE_PX = 64 * 10**6  # an image with more is segmented by blocks
 
 
 def main() -> None:
@@ -42,13 +52,16 @@ def main() -> None:
         raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
     if arguments.blocks is not None and arguments.blocks < 1:
         raise InputError("the side of the blocks is wrong", got=arguments.blocks, expected="at least 1 pixel")
+    everything, shard = found.images, arguments.shard
+    if shard:
+        found = Found(shard.of(everything), found.notes)
     if not arguments.force:
-        check_replaceable(path for image in found.images for path in results(image, out, arguments.rois))
+        if not arguments.collect:
+            check_replaceable(path for image in found.images for path in results(image, out, arguments.rois))
         check_unchanged([out / NUCLEI, out / IMAGES, out / PAGE], out)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
     from nuclei.network.segmenter import model_files
-    from nuclei.segment.large import segment_large
 
     keep_freed_memory()
     segmenter = engine.open_model(arguments.model, arguments.device)
@@ -56,39 +69,37 @@ def main() -> None:
         fix = "leave --diameter out, or train with train.diameter_px"
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
     options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois))
+    files = tuple(model_files(arguments.model))
+    model = Model(engine.open_model, arguments.model, files, arguments.device, hash_of(*files))
+    common = common_of(everything, model.sha256, options, arguments.blocks)
+    ended = ended_shards(out, common) if arguments.collect else {}
+    done: list[Image] = []
     failed: dict[str, InputError] = {}  # by the stem of the image
-    with opened(out) as manifest:
-        model = hash_of(*model_files(arguments.model))
-        batch = Batch(segmenter, model, out, manifest, options, force=arguments.force)
+    with connected(arguments) as cluster, opened_shard(shard, out, found.images) if shard else opened(out) as manifest:
+        batch = Batch(segmenter, model.sha256, out, manifest, options, force=arguments.force)
+        outcomes: Iterator[Outcome] = iter(())
+        if arguments.collect:
+            failed, done = collect(manifest, out, ended, everything)
+        else:
+            if not shard:
+                absorb(manifest, out)
+            if cluster:
+                outcomes = segment_on(cluster, model, batch, found.images, arguments.blocks)
+            else:
+                outcomes = segment_each(batch, found.images, arguments.blocks)
         try:
-            for image in track(found.images, what="segment", total=len(found.images)):
-                try:
-                    if is_large(image.path, 0 if arguments.blocks else LARGE_PX):
-                        segment_large(batch, image, arguments.blocks)
-                    else:
-                        batch.segment(image)
-                except InputError as error:
+            for image, error in track(outcomes, what="segment", total=len(found.images)):
+                if error:
                     failed[image.stem] = error
+                else:
+                    done.append(image)
         finally:  # after Ctrl-C too
-            write_tables(manifest, out)
-            write_page(manifest, out, failed, str(arguments.model), options)
-        report(manifest, found, failed, f"{out}, with the model {arguments.model}")
-
-
-def report(manifest: Manifest, found: Found, failed: dict[str, InputError], where: str) -> None:
-    """Say what was done and what was not; raise InputError if an image was not segmented."""
-    nuclei, warnings = 0, []
-    done = [image for image in found.images if image.stem not in failed]
-    for image in done:
-        for segmented in manifest.images(image.stem):
-            nuclei += int(segmented.summary["nuclei"] or 0)
-            warnings += [f"warning: {segmented.name}: {note}" for note in segmented.notes]
-    print(f"{len(done)} image{'' if len(done) == 1 else 's'}, {nuclei} nuclei: {where}")
-    for line in [*warnings, *(f"not segmented: {note}" for note in found.notes)]:
-        print(line)
-    if failed:
-        problem = f"{len(failed)} of {len(found.images)} images were not segmented"
-        raise InputError("\n".join([problem, *map(str, failed.values())]))
+            if not shard:
+                write_tables(manifest, out)
+                write_page(manifest, out, failed, str(arguments.model), options)
+        if shard:
+            write_record(shard, out, common, failed)
+        report(manifest, found, done, failed, f"{out}, with the model {arguments.model}")
 
 
 def parse() -> argparse.Namespace:
@@ -113,21 +124,14 @@ def parse() -> argparse.Namespace:
         metavar="PX",
         help="segment by blocks of this side, whatever the size of a TIFF",
     )
+    many = parser.add_argument_group("many images").add_mutually_exclusive_group()
+    add_shard_options(many)
+    add_worker_options(many)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda", "mps"])
     arguments = parser.parse_args()
     if not arguments.image and not arguments.list:
         parser.error("give images, folders, or --list FILE")
     return arguments
-
-
-def check_out(out: Path) -> None:
-    """Raise InputError if a file is in the place of the folder."""
-    for place in (out, *out.parents):
-        if place.exists():
-            if not place.is_dir():
-                fix = "give a folder, or a name that is free, after -o"
-                raise InputError("the results can not be written there", file=place, got="a file", fix=fix)
-            return
 
 
 if __name__ == "__main__":

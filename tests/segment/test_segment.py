@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from skimage.measure import label
+from threshold import Threshold
 
 import segment
 from committed import run_here
@@ -20,22 +20,6 @@ from nuclei.base import errors, shipped
 from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
 from nuclei.network.segmenter import Segmenter
-from nuclei.network.sizing import Scale
-
-
-class Threshold:
-    """In place of a network: the connected components of what is brighter than half."""
-
-    settings = SimpleNamespace(diameter_px=25.0)
-
-    def scale(self, rgb: np.ndarray, diameter_px: float | None = None) -> Scale:
-        return Scale(diameter_px, self.settings.diameter_px)
-
-    def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
-        return (rgb.max(axis=2) > 127)[None].astype(np.float32)
-
-    def label(self, maps: np.ndarray) -> np.ndarray:
-        return label(maps[0]).astype(np.uint16)
 
 
 @pytest.fixture
