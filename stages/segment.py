@@ -39,7 +39,7 @@ from nuclei.segment.shards import (
     opened_shard,
     write_record,
 )
-from nuclei.segment.table import IMAGES, NUCLEI, write_tables
+from nuclei.segment.table import IMAGES, NUCLEI, PARQUET, add_table_option, check_table, write_tables
 
 
 def main() -> None:
@@ -48,6 +48,7 @@ def main() -> None:
     given = [*arguments.image, *(read_list(arguments.list) if arguments.list else [])]
     found = find_images(given, out, recursive=arguments.recursive)
     check_out(out)
+    check_table(arguments.table)
     if arguments.diameter is not None and not 1 <= arguments.diameter <= 1000:
         raise InputError("the diameter is wrong", got=arguments.diameter, expected="1 to 1000 pixels")
     if arguments.blocks is not None and arguments.blocks < 1:
@@ -58,7 +59,7 @@ def main() -> None:
     if not arguments.force:
         if not arguments.collect:
             check_replaceable(path for image in found.images for path in results(image, out, arguments.rois))
-        check_unchanged([out / NUCLEI, out / IMAGES, out / PAGE], out)
+        check_unchanged([out / name for name in (NUCLEI, PARQUET, IMAGES, PAGE)], out)
 
     from nuclei.export import engine  # torch takes seconds to import: wrong paths are reported before
     from nuclei.network.segmenter import model_files
@@ -95,7 +96,7 @@ def main() -> None:
                     done.append(image)
         finally:  # after Ctrl-C too
             if not shard:
-                write_tables(manifest, out)
+                write_tables(manifest, out, arguments.table)
                 write_page(manifest, out, failed, str(arguments.model), options)
         if shard:
             write_record(shard, out, common, failed)
@@ -124,6 +125,7 @@ def parse() -> argparse.Namespace:
         metavar="PX",
         help="segment by blocks of this side, whatever the size of a TIFF",
     )
+    add_table_option(parser)
     many = parser.add_argument_group("many images").add_mutually_exclusive_group()
     add_shard_options(many)
     add_worker_options(many)

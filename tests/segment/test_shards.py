@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from threshold import Threshold
+from threshold import Counting, open_counting
 
 import segment
 from conftest import draw_discs
@@ -48,31 +48,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run segment.py over the images with a threshold in place of the network; the heights that this has seen."""
+    """Run segment.py over the images, with a threshold in place of the network, which notes the heights it has seen."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
-    heights: list[int] = []
-    kills: list[int] = []
+    monkeypatch.setattr(engine, "open_model", open_counting)
 
-    class Counting(Threshold):
-        def predict(self, rgb, scale):
-            if len(rgb) in kills:
-                raise SystemExit  # of the kinds that nothing here catches
-            heights.append(len(rgb))
-            return super().predict(rgb, scale)
-
-    monkeypatch.setattr(engine, "open_model", lambda path, device: Counting())
-
-    def run(*arguments: str, failed: str = "1 of", of: Path = images, killed_at: int = 0) -> list[int]:
-        kills[:] = [killed_at]
+    def run(*arguments: str, failed: str = "1 of", of: Path = images, killed_at: int | None = None) -> list[int]:
         monkeypatch.setattr(sys, "argv", ["segment.py", str(of), *arguments])
-        heights.clear()
+        monkeypatch.setattr(Counting, "killed_at", killed_at)
+        Counting.seen.clear()
         if failed:
             with pytest.raises(InputError, match=failed):
                 segment.main()
         else:
             segment.main()
-        return sorted(heights)
+        return sorted(Counting.seen)
 
     return run
 

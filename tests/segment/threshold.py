@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 from skimage.measure import label
@@ -28,23 +29,41 @@ class Threshold:
         return label(maps[0]).astype(np.uint16)
 
 
-def open_threshold(path: Path, device: str) -> Threshold:
+class Counting(Threshold):
+    """Notes the heights of the images that it sees, and is killed at one of them."""
+
+    seen: ClassVar[list[int]] = []
+    killed_at: ClassVar[int | None] = None
+
+    def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
+        if len(rgb) == self.killed_at:
+            raise SystemExit  # of the kinds that nothing here catches
+        self.seen.append(len(rgb))
+        return super().predict(rgb, scale)
+
+
+def open_counting(path: Path, device: str) -> Counting:
     """In place of `engine.open_model`."""
-    return Threshold()
+    return Counting()
 
 
 class Deadly(Threshold):
-    """A model that kills its process, as the lack of memory does, at the first image that is as high as wide."""
+    """A model that kills its process, as a lack of memory does.
+
+    At an image of 41 rows it does so once, at one of 43 rows each time; the folder of the model remembers.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
-        if rgb.shape[0] == rgb.shape[1] and not (self.path / "died").exists():
+        rows = len(rgb)
+        if rows == 43 or (rows == 41 and not (self.path / "died").exists()):
             (self.path / "died").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().predict(rgb, scale)
 
 
 def open_deadly(path: Path, device: str) -> Deadly:
+    """In place of `engine.open_model`."""
     return Deadly(path)

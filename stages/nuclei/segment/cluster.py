@@ -15,7 +15,6 @@ import logging
 import os
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -162,38 +161,33 @@ def segment_task(task: Task, images: Sequence[Image]) -> dict[str, InputError]:
     with contextlib.chdir(task.folder), opened(folder, task.part, wait_s=WAIT_S) as manifest:
         segmenter = _opened(task.model)
         batch = Batch(segmenter, task.model.sha256, task.out, manifest, task.options, force=task.force)
-        with _survivors(folder / f"{task.part}.trying", images) as (tried, deadly):
-            outcomes = segment_each(batch, tried, task.block_px)
-            return {image.stem: error for image, error in outcomes if error} | deadly
+        attempt = folder / f"{task.part}.json"
+        try:
+            outcomes = _survived(batch, images, task.block_px, attempt)
+            return {image.stem: error for image, error in outcomes if error}
+        finally:  # a worker that is killed leaves it
+            remove(attempt)
 
 
-@contextmanager
-def _survivors(path: Path, images: Sequence[Image]) -> Iterator[tuple[Iterator[Image], dict[str, InputError]]]:
-    """Yield the images less those at which workers died, and errors for these.
+def _survived(batch: Batch, images: Sequence[Image], block_px: int | None, attempt: Path) -> Iterator[Outcome]:
+    """As `segment_each`, but an image at which workers died again and again is left out, with an error that says so.
 
-    Args:
-        path: of a file, removed at the end, that says which image is being segmented: read by the next worker.
-        images: of the task.
+    The file `attempt` tells the next worker that this one has died. That one segments each image by itself, and notes
+    there which it is.
     """
-    known: dict[str, Any] = read_json(path, "delete it") if path.exists() else {"deaths": {}, "trying": None}
-    deaths = Counter[str](known["deaths"])
-    if known["trying"] is not None:
-        deaths[known["trying"]] += 1
-    problem = f"{DEATHS} workers died while they segmented the image"
-    fix = "perhaps the memory was full: take fewer workers, or segment the image by itself"
-    places = {str(place) for place, image in enumerate(images) if deaths[str(place)] >= DEATHS}
-    deadly = {images[int(place)].stem: InputError(problem, file=images[int(place)].path, fix=fix) for place in places}
-
-    def tried() -> Iterator[Image]:
-        for place, image in enumerate(images):
-            if str(place) not in places:
-                write_json(path, {"deaths": deaths, "trying": str(place)})
-                yield image
-
-    try:
-        yield tried(), deadly
-    finally:
-        remove(path)
+    if not attempt.exists():
+        write_json(attempt, {"deaths": []})
+        yield from segment_each(batch, images, block_px)
+        return
+    deaths: list[int] = read_json(attempt, "delete the file")["deaths"]  # places in `images`
+    for place, image in enumerate(images):
+        if deaths.count(place) >= DEATHS:
+            fix = "perhaps the memory was full: take fewer workers, or segment the image on a larger machine"
+            yield image, InputError(f"{DEATHS} workers died while they segmented the image", file=image.path, fix=fix)
+        else:
+            write_json(attempt, {"deaths": [*deaths, place]})
+            yield from segment_each(batch, [image], block_px)
+            write_json(attempt, {"deaths": deaths})
 
 
 @lru_cache(maxsize=1)

@@ -120,6 +120,11 @@ class Manifest:
         rows = self._database.execute("SELECT DISTINCT channels FROM images ORDER BY channels")
         return [tuple(json.loads(channels)) for (channels,) in rows]
 
+    def nuclei(self) -> int:
+        """How many nuclei the table of nuclei has: those of large images have tables of their own."""
+        query = "SELECT sum(json_extract(summary, '$.nuclei')) FROM images WHERE nuclei != '{}'"
+        return self._database.execute(query).fetchone()[0] or 0
+
     def has_pixel_sizes(self) -> bool:
         """Whether the pixel size of any image is known."""
         return self._has("SELECT 1 FROM images WHERE pixel_size_um IS NOT NULL LIMIT 1")
@@ -247,6 +252,10 @@ def hash_of(*paths: Path) -> str:
 
 
 def _sha256(path: Path) -> str:
+    """Of a file, or of the names and contents of the files in a folder."""
+    if path.is_dir():
+        listed = [(file.name, _sha256(file)) for file in sorted(path.iterdir())]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
