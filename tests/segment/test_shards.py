@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from conftest import draw_discs
 from nuclei.base.errors import InputError
 from nuclei.export import engine
 from nuclei.images.io import write_rgb
+from nuclei.segment import batch
 from nuclei.segment.finding import Image
 from nuclei.segment.manifest import opened
 from nuclei.segment.shards import Shard
@@ -50,7 +51,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run segment.py over the images, with a threshold in place of the network, which notes the heights it has seen."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    monkeypatch.setattr(batch, "time", SimpleNamespace(perf_counter=lambda: 0.0))
     monkeypatch.setattr(engine, "open_model", open_counting)
 
     def run(*arguments: str, failed: str = "1 of", of: Path = images, killed_at: int | None = None) -> list[int]:

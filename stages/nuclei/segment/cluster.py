@@ -141,6 +141,7 @@ def segment_on(
             got = f"{error.allowed_failures + 1} deaths at the images from {chunk[0].path} to {chunk[-1].path}"
             fix = "perhaps the memory was full: take fewer workers; then run it again, and it goes on"
             raise InputError("workers died again and again", got=got, fix=fix) from None
+        future.release()  # else Dask does the task again if the worker that has the result dies
         batch.manifest.take(folder / part)
         remove(folder / part)
         ended.update(submit(1))
