@@ -48,18 +48,14 @@ def open_counting(path: Path, device: str) -> Counting:
 
 
 class Deadly(Threshold):
-    """A model that kills its process, as a lack of memory does.
-
-    At an image of 41 rows it does so once, at one of 43 rows each time; the folder of the model remembers.
-    """
+    """A model that kills its process once, at an image of 41 rows, as a lack of memory does."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.died = path / "died"  # in the folder of the model
 
     def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
-        rows = len(rgb)
-        if rows == 43 or (rows == 41 and not (self.path / "died").exists()):
-            (self.path / "died").touch()
+        if len(rgb) == 41 and not self.died.exists():
+            self.died.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().predict(rgb, scale)
 

@@ -243,7 +243,7 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
                 n_workers=arguments.workers,
                 threads_per_worker=1,  # of Dask: one task at a time
                 memory_limit=0,  # none: what an image needs decides, not a share of the memory
-                dashboard_address=None,
+                dashboard_address=":0",  # any free port
                 silence_logs=logging.ERROR,
             )
             yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), arguments.workers)
@@ -252,7 +252,7 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
 def _queue(path: Path) -> tuple[Any, int]:
     """A cluster whose workers are jobs of a queue, as a YAML file describes it, and the number of its workers."""
     jobqueue = _imported("dask_jobqueue")
-    classes = {
+    classes = {"local": _imported("dask_jobqueue.local").LocalCluster} | {
         name.removesuffix("Cluster").lower(): getattr(jobqueue, name)
         for name in dir(jobqueue)
         if name.endswith("Cluster") and name != "JobQueueCluster"
@@ -276,7 +276,7 @@ def _queue(path: Path) -> tuple[Any, int]:
         keywords["python"] = " ".join(["env", *environment, keywords.get("python", sys.executable)])
         # the last counts: threads are torch's, and a process has one task at a time
         keywords["worker_extra_args"] = [*keywords.get("worker_extra_args", []), "--nthreads", "1"]
-        cluster = classes[kind](scheduler_options={"dashboard_address": None}, **keywords)
+        cluster = classes[kind](scheduler_options={"dashboard_address": ":0"}, **keywords)
         cluster.scale(jobs=jobs)
     except (KeyError, TypeError, ValueError) as error:
         fix = "see the documentation of dask-jobqueue for the names that this kind of cluster takes"
@@ -293,5 +293,5 @@ def _imported(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        problem = f"several workers need a package that is not installed: {module.replace('_', '-')}"
+        problem = f"several workers need a package that is not installed: {module.split('.')[0].replace('_', '-')}"
         raise InputError(problem, fix=f"pip install -r {EXTRA}") from None
