@@ -51,3 +51,4 @@ lock: setup-tests
 	$(COMPILE) tests/requirements.in -o tests/requirements.txt
 	$(COMPILE) requirements-export.in -o requirements-export.txt
 	$(COMPILE) requirements-microscopes.in -o requirements-microscopes.txt
+	$(COMPILE) requirements-cluster.in -o requirements-cluster.txt

@@ -37,9 +37,8 @@ from nuclei.export.engine import open_model
 from nuclei.network.segmenter import LOOKS as ZOOMS
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment import batch as in_batch
-from nuclei.segment.batch import Batch, Options
+from nuclei.segment.batch import Batch, LargeOptions, Options
 from nuclei.segment.finding import Image, find_images
-from nuclei.segment.large import LargeOptions
 from nuclei.segment.manifest import opened
 from nuclei.segment.opening import planes
 from nuclei.segment.page import write_page

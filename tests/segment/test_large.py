@@ -18,9 +18,9 @@ from test_rois import from_geojson
 import segment
 from nuclei.base.errors import InputError
 from nuclei.network.segmenter import Segmenter
-from nuclei.segment.batch import Batch, Options
+from nuclei.segment.batch import Batch, LargeOptions, Options
 from nuclei.segment.finding import Image, find_images
-from nuclei.segment.large import LargeOptions, segment_large
+from nuclei.segment.large import segment_large
 from nuclei.segment.manifest import Manifest, opened
 
 BLOCKS = LargeOptions(block_px=200)

@@ -16,9 +16,8 @@ from nuclei.base.errors import InputError
 from nuclei.images.io import write_rgb
 from nuclei.images.stacks import Reading
 from nuclei.segment import batch as in_batch
-from nuclei.segment.batch import Batch
+from nuclei.segment.batch import Batch, LargeOptions
 from nuclei.segment.finding import find_images
-from nuclei.segment.large import LargeOptions
 from nuclei.segment.manifest import Segmented, opened
 from nuclei.segment.opening import Plane, planes
 from nuclei.segment.pipelined import Outcome, segment_pipelined

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from skimage.measure import label
+from threshold import Threshold
 
 import segment
 from committed import run_here
@@ -22,24 +22,7 @@ from nuclei.base.errors import InputError
 from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
 from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import Segmenter
-from nuclei.network.sizing import Scale
 from nuclei.segment import marks
-
-
-class Threshold:
-    """In place of a network: the connected components of what is brighter than half."""
-
-    settings = SimpleNamespace(diameter_px=25.0, instance_target="none", confidence=None)
-    nuclei, scores = Segmenter.nuclei, Segmenter.scores
-
-    def scale(self, rgb: np.ndarray, diameter_px: float | None = None) -> Scale:
-        return Scale(diameter_px, self.settings.diameter_px)
-
-    def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
-        return (rgb.max(axis=2) > 127)[None].astype(np.float32)
-
-    def label(self, maps: np.ndarray) -> np.ndarray:
-        return label(maps[0]).astype(np.uint16)
 
 
 @pytest.fixture
@@ -112,8 +95,10 @@ def test_nuclei_below_the_least_score_are_dropped_and_the_others_keep_theirs(
 ) -> None:
     with pytest.raises(InputError, match="this model gives nuclei no score"):
         run(monkeypatch, "mine", "-o", "out", "--min-score", "0.5")
-    settings = SimpleNamespace(**vars(Threshold.settings) | {"confidence": Confidence(0, 1, 0)})
-    monkeypatch.setattr(Threshold, "settings", settings)
+    of_model = {"confidence": Confidence(0, 1, 0), "instance_target": "none"}
+    monkeypatch.setattr(Threshold, "settings", SimpleNamespace(**vars(Threshold.settings) | of_model))
+    monkeypatch.setattr(Threshold, "nuclei", Segmenter.nuclei)
+    monkeypatch.setattr(Threshold, "scores", Segmenter.scores, raising=False)
     dim = draw_discs(52, 60, 75)
     monkeypatch.setattr(
         Threshold, "predict", lambda self, rgb, scale: np.where(dim[1] == 1, 0.6, (dim[1] > 0) * 0.9)[None]

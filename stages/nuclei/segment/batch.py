@@ -50,6 +50,19 @@ class Options:
 
 
 @dataclass(frozen=True)
+class LargeOptions:
+    """What the user chose for large images alone.
+
+    Attributes:
+        block_px: side of the blocks; None for that of `blocks`.
+        labels: a name in `multiscale.LABELS`, the format of the label map.
+    """
+
+    block_px: int | None = None
+    labels: str = "ome-zarr"
+
+
+@dataclass(frozen=True)
 class Task:
     """A plane to segment.
 

@@ -129,6 +129,16 @@ def read_list(path: Path) -> list[Path]:
     return [Path(line.strip()) for line in lines if line.strip()]
 
 
+def check_out(out: Path) -> None:
+    """Raise InputError if a file is in the place of the folder for the results."""
+    for place in (out, *out.parents):
+        if place.exists():
+            if not place.is_dir():
+                fix = "give a folder, or a name that is free, after -o"
+                raise InputError("the results can not be written there", file=place, got="a file", fix=fix)
+            return
+
+
 def _walk(top: Path, out: Path, recursive: bool) -> Iterator[tuple[Path, list[str], list[Path]]]:
     """Yield each folder that is searched, the names of its files, and its subfolders that are not searched."""
     for place, subfolders, names in os.walk(top):

@@ -7,12 +7,12 @@ import hashlib
 import json
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
 from nuclei.base.errors import InputError
-from nuclei.segment.batch import Batch, rois_path, rounded
+from nuclei.segment.batch import Batch, LargeOptions, rois_path, rounded
 from nuclei.segment.blocks import BLOCK_PX
 from nuclei.segment.by_blocks import Nuclei, segment_slide
 from nuclei.segment.finding import Image
@@ -22,19 +22,6 @@ from nuclei.segment.rois import Features
 from nuclei.segment.table import nuclei_text
 
 NUCLEI = "_nuclei.csv"
-
-
-@dataclass(frozen=True)
-class LargeOptions:
-    """What the user chose for large images alone.
-
-    Attributes:
-        block_px: side of the blocks; None for `BLOCK_PX`.
-        labels: a name in `LABELS`, the format of the label map.
-    """
-
-    block_px: int | None = None
-    labels: str = "ome-zarr"
 
 
 def segment_large(batch: Batch, image: Image, large: LargeOptions) -> None:

@@ -2,8 +2,8 @@
 
 A row is added when the files of an image are complete, so that a run which was killed goes on where it stopped. The row
 holds all that the tables and the page show, and they are written from the rows; memory does not grow with the images.
-A folder has one writer at a time, which holds a lock. Several workers or shards write a manifest each, and their rows
-can be merged, because everything about an image is in one row.
+A folder has one writer at a time, which holds a lock. Several workers or shards write a manifest each, a part, and
+their rows can be merged, because everything about an image is in one row.
 """
 
 from __future__ import annotations
@@ -132,16 +132,61 @@ class Manifest:
         rows = self._database.execute("SELECT DISTINCT channels FROM images ORDER BY channels")
         return [tuple(json.loads(channels)) for (channels,) in rows]
 
+    def nuclei(self) -> int:
+        """How many nuclei the table of nuclei has: those of large images have tables of their own."""
+        query = "SELECT sum(json_extract(summary, '$.nuclei')) FROM images WHERE nuclei != '{}'"
+        return self._database.execute(query).fetchone()[0] or 0
+
     def has_pixel_sizes(self) -> bool:
         """Whether the pixel size of any image is known."""
         return self._has("SELECT 1 FROM images WHERE pixel_size_um IS NOT NULL LIMIT 1")
+
+    def take(self, part: Path, files: Iterable[str] | None = None) -> None:
+        """Add all rows of another manifest, or those of some image files, in the place of earlier ones.
+
+        Args:
+            part: the other manifest, a file that exists.
+            files: the stems of the files.
+
+        Raises:
+            InputError: another run is writing into it, or it is no manifest of this version.
+        """
+        with self._attached(part):
+            self._copy("part", "main", files)
+
+    def give(self, part: Path, files: Iterable[str]) -> None:
+        """Add the rows of some image files to another manifest, as `take` does the other way round."""
+        with self._attached(part):
+            self._copy("main", "part", files)
+
+    def _copy(self, source: str, target: str, files: Iterable[str] | None) -> None:
+        where, values = ("", [()]) if files is None else ("WHERE {} = ?", [(os.fsencode(stem),) for stem in files])
+        finished = f"SELECT stem FROM {source}.files {where.format('stem')}"
+        with self._database:  # one transaction
+            for query in (
+                f"DELETE FROM {target}.images WHERE file IN ({finished})",
+                f"INSERT OR REPLACE INTO {target}.images SELECT * FROM {source}.images {where.format('file')}",
+                f"INSERT OR REPLACE INTO {target}.files SELECT * FROM {source}.files {where.format('stem')}",
+            ):
+                self._database.executemany(query, values)
+
+    @contextmanager
+    def _attached(self, path: Path) -> Iterator[None]:
+        """Make the tables of another manifest those of a schema named `part`."""
+        with _reported(path):
+            self._database.execute("ATTACH DATABASE ? AS part", [str(path)])
+            try:
+                _check(self._database, path, "part.")
+                yield
+            finally:
+                self._database.execute("DETACH DATABASE part")
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[Path]:
         """As `files.replacing`, for a table or page; its content is noted, so that `check_unchanged` knows it."""
         with replacing(path) as temporary:
             yield temporary
-            digest = sha256(temporary)
+            digest = _digest(temporary)
             with self._database:  # before the renaming: a run killed in between has left a file that is known
                 self._database.execute("INSERT OR IGNORE INTO written VALUES (?, ?)", [path.name, digest])
         with self._database:
@@ -157,15 +202,20 @@ class Manifest:
 
 
 @contextmanager
-def opened(out: Path) -> Iterator[Manifest]:
+def opened(out: Path, name: str = NAME, *, wait_s: float = 1) -> Iterator[Manifest]:
     """Open the manifest of a folder of results, made if there is none, and lock it until the end of the block.
+
+    Args:
+        out: the folder.
+        name: of the file, another one for a part.
+        wait_s: how long to wait for the end of another run that writes there.
 
     Raises:
         InputError: another run is writing there, or the file is no manifest of this version.
     """
     out.mkdir(parents=True, exist_ok=True)
-    path = out / NAME
-    with _reported(path), closing(sqlite3.connect(path, timeout=1, check_same_thread=False)) as database:
+    path = out / name
+    with _reported(path), closing(sqlite3.connect(path, timeout=wait_s, check_same_thread=False)) as database:
         # SQLite itself lets threads take turns: one reads images ahead and asks which are done
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         with database:  # one transaction: killed here, the file is as empty as before
@@ -215,12 +265,20 @@ def hash_of(*paths: Path) -> str:
 
 
 def _check_known(path: Path, known: set[str]) -> None:
-    if path.exists() and sha256(path) not in known:
+    if path.exists() and _digest(path) not in known:
         raise InputError(
             "the file is not one that this program wrote, or it was changed since",
             file=path,
             fix="give another folder after -o, move the file away, or add --force to replace it",
         )
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file, or of the names and contents of the files in a folder."""
+    if path.is_dir():
+        listed = [(file.name, sha256(file)) for file in sorted(path.iterdir())]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    return sha256(path)
 
 
 def _known(out: Path, name: str) -> set[str]:
@@ -233,8 +291,8 @@ def _known(out: Path, name: str) -> set[str]:
         return {digest for (digest,) in database.execute(WRITTEN, [name])}
 
 
-def _check(database: sqlite3.Connection, path: Path) -> None:
-    found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+def _check(database: sqlite3.Connection, path: Path, schema: str = "") -> None:
+    found = [database.execute(f"PRAGMA {schema}{name}").fetchone()[0] for name in ("application_id", "user_version")]
     if found != [APPLICATION, FORMAT]:
         fix = "give another folder after -o, or move the file away: all images are then segmented again"
         raise InputError("the manifest is not one of this version of the program", file=path, fix=fix)

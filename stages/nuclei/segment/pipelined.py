@@ -13,9 +13,9 @@ from functools import partial
 
 from nuclei.base.errors import InputError
 from nuclei.base.parallel import ahead, behind
-from nuclei.segment.batch import Batch, Predicted, Task
+from nuclei.segment.batch import Batch, LargeOptions, Predicted, Task
 from nuclei.segment.finding import Image
-from nuclei.segment.large import LargeOptions, segment_large
+from nuclei.segment.large import segment_large
 from nuclei.segment.manifest import Segmented
 from nuclei.segment.slides import is_large
 

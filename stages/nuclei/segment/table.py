@@ -1,15 +1,21 @@
-"""The tables of nuclei and of images, written row by row from the manifest."""
+"""The tables of nuclei and of images, written row by row from the manifest: CSV, and Parquet for many nuclei."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 from collections.abc import Iterable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path, PurePath
 
+from nuclei.base.files import remove
 from nuclei.segment.manifest import Manifest, Segmented, Value
 from nuclei.segment.measurements import IMAGE, Column, columns
+from nuclei.segment.parquet import arrow_modules, write_parts
 
-NUCLEI, IMAGES = "nuclei.csv", "images.csv"
+NUCLEI, IMAGES, PARQUET = "nuclei.csv", "images.csv", "nuclei.parquet"
+KINDS = ("csv", "parquet")  # of the table of nuclei
+MANY = 10**6  # nuclei: beyond them a table is better read as Parquet
 BYTES = "surrogateescape"  # a file name need not be UTF-8
 Row = dict[str, Value]
 
@@ -19,10 +25,36 @@ def stem_of(name: str) -> str:
     return PurePath(name).with_suffix("").as_posix()
 
 
-def write_tables(manifest: Manifest, out: Path) -> None:
-    """Write both tables, sorted by image; cells of columns that an image does not have are empty."""
-    nuclei = ["image", *columns(merged(manifest.channels()), micrometres=manifest.has_pixel_sizes())]
-    _write(manifest, out / NUCLEI, nuclei, (row for image in manifest.images() for row in nuclei_of(image)))
+def add_table_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses the kind of the table of nuclei."""
+    kinds = f"the table of nuclei: {NUCLEI}, or {PARQUET}, a folder (csv; parquet above a million nuclei)"
+    parser.add_argument("--table", choices=KINDS, help=kinds)
+
+
+def check_table(kind: str | None) -> None:
+    """Raise InputError if this kind of table was asked for and can not be written."""
+    if kind == "parquet":
+        arrow_modules()
+
+
+def write_tables(manifest: Manifest, out: Path, kind: str | None = None) -> None:
+    """Write both tables, sorted by image; cells of columns that an image does not have are empty.
+
+    Args:
+        manifest: of the folder.
+        out: the folder.
+        kind: of the table of nuclei, one of `KINDS`; None: CSV up to `MANY` nuclei, then Parquet if pyarrow is
+            installed. A table of the other kind, of an earlier run, is removed.
+    """
+    names = ["image", *columns(merged(manifest.channels()), micrometres=manifest.has_pixel_sizes())]
+    nuclei = (row for image in manifest.images() for row in nuclei_of(image))
+    if kind == "parquet" or (kind is None and manifest.nuclei() > MANY and find_spec("pyarrow")):
+        with manifest.replacing(out / PARQUET) as temporary:
+            write_parts(temporary, names, nuclei)
+        remove(out / NUCLEI)
+    else:
+        _write(manifest, out / NUCLEI, names, nuclei)
+        remove(out / PARQUET)
     _write(manifest, out / IMAGES, ["image", *IMAGE], ({"image": i.name, **i.summary} for i in manifest.images()))
 
 

@@ -1,0 +1,299 @@
+"""Images segmented by several processes, on this machine or on many, with Dask.
+
+A task is a chunk of images. The worker that has it notes them in a part of the manifest, as a shard does, and the
+client adds the part to the manifest of the folder when the task has ended. If a worker dies, Dask gives its task to
+another one, which goes on from the part; if the client dies, the next run adds the parts that are there. The packages
+of requirements-cluster.txt are imported only where there is more than one worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nuclei.base.errors import InputError
+from nuclei.base.files import read_json, remove, write_json
+from nuclei.base.machine import cores, keep_freed_memory
+from nuclei.segment.batch import Batch, LargeOptions, Options
+from nuclei.segment.finding import Image
+from nuclei.segment.manifest import hash_of, opened
+from nuclei.segment.shards import FOLDER
+
+if TYPE_CHECKING:  # an extra, and torch takes seconds to import
+    from distributed import Client, Future
+
+    from nuclei.network.segmenter import Segmenter
+    from nuclei.segment.pipelined import Outcome
+
+EXTRA = "requirements-cluster.txt"
+LIBRARY = Path(__file__).resolve().parents[2]  # the folder from which workers import nuclei
+TASK_IMAGES, TASKS_PER_WORKER = 1000, 8  # at most, and at least if there are as many images
+TASKS_AHEAD = 1000  # known to the scheduler at a time: with 1,000 paths each, some 100 MB
+WAIT_S = 300  # for the end of a worker that Dask has given up
+DEATHS = 2  # of workers at one image, after which it is left out
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+ALLOWED_FAILURES = 20  # deaths of workers at one task: where jobs are preempted, a few say nothing about the task
+
+
+@dataclass(frozen=True)
+class Model:
+    """How each worker opens the model.
+
+    Attributes:
+        open: opens a model on a device.
+        path: the folder or file of the model.
+        files: those that decide what it predicts.
+        device: to run on.
+        sha256: `hash_of` the files, on the machine that starts the run.
+    """
+
+    open: Callable[[Path, str], Segmenter]
+    path: Path
+    files: tuple[Path, ...]
+    device: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A client of Dask, and how many workers it has or will have."""
+
+    client: Client
+    workers: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker needs beside the images.
+
+    Attributes:
+        model: see `Model`.
+        out, options, force: as `Batch` has them.
+        large: what the user chose for large images.
+        folder: the working directory, to which paths are relative.
+        part: the name of the part of the manifest.
+    """
+
+    model: Model
+    out: Path
+    options: Options
+    force: bool
+    large: LargeOptions
+    folder: Path
+    part: str
+
+
+def segment_on(
+    cluster: Cluster, model: Model, batch: Batch, images: Sequence[Image], large: LargeOptions
+) -> Iterator[Outcome]:
+    """Segment images on the workers of a cluster; yield each when its task has ended, as `segment_pipelined` does.
+
+    Args:
+        cluster: see `connected`.
+        model: see `Model`.
+        batch: the run. Its manifest is that of the folder, and its model is not used.
+        images: to segment.
+        large: what the user chose for large images.
+
+    Raises:
+        InputError: the model can not be opened or is another one on a worker, or workers died again and again.
+    """
+    from distributed import KilledWorker, as_completed
+
+    client, folder = cluster.client, batch.out / FOLDER
+    size = min(TASK_IMAGES, -(-len(images) // (TASKS_PER_WORKER * cluster.workers)))
+    chunks = ((f"task-{at // size:06}.sqlite", images[at : at + size]) for at in range(0, len(images), size))
+    resumes = next(batch.manifest.images(), None) is not None
+    submitted: dict[str, tuple[str, Sequence[Image]]] = {}
+
+    def submit(count: int) -> Iterator[Future]:
+        for part, chunk in islice(chunks, count):
+            if resumes:
+                with opened(folder, part):
+                    pass
+                batch.manifest.give(folder / part, [image.stem for image in chunk])
+            task = Task(model, batch.out, batch.options, batch.force, large, Path.cwd(), part)
+            future = client.submit(segment_task, task, chunk, pure=False)
+            submitted[future.key] = part, chunk
+            yield future
+
+    ended = as_completed(submit(TASKS_AHEAD))
+    for future in ended:
+        part, chunk = submitted.pop(future.key)
+        try:
+            failed = future.result()
+        except KilledWorker as error:
+            got = f"{error.allowed_failures + 1} deaths at the images from {chunk[0].path} to {chunk[-1].path}"
+            fix = "perhaps the memory was full: take fewer workers; then run it again, and it goes on"
+            raise InputError("workers died again and again", got=got, fix=fix) from None
+        future.release()  # else Dask does the task again if the worker that has the result dies
+        batch.manifest.take(folder / part)
+        remove(folder / part)
+        ended.update(submit(1))
+        yield from ((image, failed.get(image.stem)) for image in chunk)
+    remove(folder)
+
+
+def segment_task(task: Task, images: Sequence[Image]) -> dict[str, InputError]:
+    """Segment images on a worker, and note them in a part of the manifest.
+
+    Returns:
+        why an image was not segmented, by its stem.
+
+    Raises:
+        InputError: the model can not be opened, or is not that of the client.
+    """
+    folder = task.out / FOLDER
+    with contextlib.chdir(task.folder), opened(folder, task.part, wait_s=WAIT_S) as manifest:
+        segmenter = _opened(task.model)
+        batch = Batch(segmenter, task.model.sha256, task.out, manifest, task.options, force=task.force)
+        attempt = folder / f"{task.part}.json"
+        try:
+            outcomes = _survived(batch, images, task.large, attempt)
+            return {image.stem: error for image, error in outcomes if error}
+        finally:  # a worker that is killed leaves it
+            remove(attempt)
+
+
+def _survived(batch: Batch, images: Sequence[Image], large: LargeOptions, attempt: Path) -> Iterator[Outcome]:
+    """As `segment_pipelined`, but an image at which workers died again and again is left out, with an error.
+
+    The file `attempt` tells the next worker that this one has died. That one segments each image by itself, and notes
+    there which it is.
+    """
+    from nuclei.segment.pipelined import segment_pipelined  # imports torch, which takes seconds
+
+    if not attempt.exists():
+        write_json(attempt, {"deaths": []})
+        yield from segment_pipelined(batch, images, large)
+        return
+    deaths: list[int] = read_json(attempt, "delete the file")["deaths"]  # places in `images`
+    for place, image in enumerate(images):
+        if deaths.count(place) >= DEATHS:
+            fix = "perhaps the memory was full: take fewer workers, or segment the image on a larger machine"
+            yield image, InputError(f"{DEATHS} workers died while they segmented the image", file=image.path, fix=fix)
+        else:
+            write_json(attempt, {"deaths": [*deaths, place]})
+            yield from segment_pipelined(batch, [image], large)
+            write_json(attempt, {"deaths": deaths})
+
+
+@lru_cache(maxsize=1)
+def _opened(model: Model) -> Segmenter:
+    """The model, opened once in a process; raise InputError if it is not that of the client."""
+    if hash_of(*model.files) != model.sha256:
+        fix = "copy the model of the machine that started the run"
+        raise InputError("a worker has another model than the run was started with", file=model.path, fix=fix)
+    keep_freed_memory()
+    return model.open(model.path, model.device)
+
+
+def add_worker_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options that `connected` takes from the command line."""
+    parser.add_argument("--workers", type=int, metavar="N", help="segment with N processes, which share the cores (1)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="segment on the workers of a Dask scheduler")
+    parser.add_argument(
+        "--cluster", type=Path, metavar="FILE", help="segment in jobs of Slurm or another queue, which a YAML describes"
+    )
+
+
+@contextmanager
+def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
+    """The workers that the options of `add_worker_options` name, until the end of the block; None without any.
+
+    Raises:
+        InputError: the options are wrong, a package is missing, or the scheduler can not be reached.
+    """
+    if arguments.workers is not None and arguments.workers < 1:
+        raise InputError("the number of workers is wrong", got=arguments.workers, expected="at least 1")
+    if not arguments.scheduler and not arguments.cluster and arguments.workers in (None, 1):
+        yield None
+        return
+    distributed = _imported("distributed")
+    import dask
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}))
+        if arguments.scheduler:
+            try:
+                client = stack.enter_context(distributed.Client(arguments.scheduler))
+            except (OSError, ValueError) as error:
+                raise InputError("the scheduler can not be reached", got=error) from None
+            yield Cluster(client, max(1, len(client.nthreads())))
+        elif arguments.cluster:
+            cluster, workers = _queue(arguments.cluster)
+            yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), workers)
+        else:
+            threads = {name: max(1, cores() // arguments.workers) for name in THREADS}
+            stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": threads}))
+            cluster = distributed.LocalCluster(
+                n_workers=arguments.workers,
+                threads_per_worker=1,  # of Dask: one task at a time
+                memory_limit=0,  # none: what an image needs decides, not a share of the memory
+                dashboard_address=":0",  # any free port
+                silence_logs=logging.ERROR,
+            )
+            yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), arguments.workers)
+
+
+def _queue(path: Path) -> tuple[Any, int]:
+    """A cluster whose workers are jobs of a queue, as a YAML file describes it, and the number of its workers."""
+    jobqueue = _imported("dask_jobqueue")
+    classes = {"local": _imported("dask_jobqueue.local").LocalCluster} | {
+        name.removesuffix("Cluster").lower(): getattr(jobqueue, name)
+        for name in dir(jobqueue)
+        if name.endswith("Cluster") and name != "JobQueueCluster"
+    }
+    try:
+        described = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, YAMLError) as error:
+        raise InputError("the description of the cluster can not be read", file=path, got=error) from None
+    expected = f"names and values, with cluster: {' | '.join(sorted(classes))}, and jobs: at least 1"
+    if not isinstance(described, Mapping):
+        raise InputError("the description of the cluster is wrong", file=path, got=described, expected=expected)
+    keywords = dict(described)
+    kind, jobs = keywords.pop("cluster", None), keywords.pop("jobs", None)
+    if kind not in classes or type(jobs) is not int or jobs < 1:
+        got = f"cluster: {kind}, jobs: {jobs}"
+        raise InputError("the description of the cluster is wrong", file=path, got=got, expected=expected)
+    processes = keywords.setdefault("processes", 1)
+    try:
+        threads = max(1, keywords["cores"] // processes)
+        environment = (shlex.quote(f"{name}={value}") for name, value in _environment(threads))
+        keywords["python"] = " ".join(["env", *environment, keywords.get("python", sys.executable)])
+        # the last counts: threads are torch's, and a process has one task at a time
+        keywords["worker_extra_args"] = [*keywords.get("worker_extra_args", []), "--nthreads", "1"]
+        cluster = classes[kind](scheduler_options={"dashboard_address": ":0"}, **keywords)
+        cluster.scale(jobs=jobs)
+    except (KeyError, TypeError, ValueError) as error:
+        fix = "see the documentation of dask-jobqueue for the names that this kind of cluster takes"
+        raise InputError("the description of the cluster is wrong", file=path, got=error, fix=fix) from None
+    return cluster, jobs * processes
+
+
+def _environment(threads: int) -> list[tuple[str, str]]:
+    folders = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
+    return [*((name, str(threads)) for name in THREADS), ("PYTHONPATH", folders)]
+
+
+def _imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        problem = f"several workers need a package that is not installed: {module.split('.')[0].replace('_', '-')}"
+        raise InputError(problem, fix=f"pip install -r {EXTRA}") from None
