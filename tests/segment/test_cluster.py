@@ -13,7 +13,7 @@ import threshold
 from test_shards import Run, contents, images, run
 
 from nuclei.export import engine
-from nuclei.segment import cluster
+from nuclei.segment import cluster, pipelined
 from nuclei.segment.finding import Image
 from nuclei.segment.manifest import Manifest
 
@@ -108,13 +108,13 @@ def test_an_image_at_which_two_workers_die_is_left_out_and_no_other_is(
 ) -> None:
     deadly = images / "3.png"
 
-    def each(batch: object, given: Sequence[Image], block_px: object) -> Iterator[tuple[Image, None]]:
+    def each(batch: object, given: Sequence[Image], large: object) -> Iterator[tuple[Image, None]]:
         for image in given:
             if image.path == deadly:
                 raise Killed
             yield image, None
 
-    monkeypatch.setattr(cluster, "segment_each", each)
+    monkeypatch.setattr(pipelined, "segment_pipelined", each)
     given = [Image(path, path.name) for path in sorted(images.iterdir())]
     for _ in range(3):  # after the first death images are segmented one by one: the next two are known to be its fault
         with pytest.raises(Killed):

@@ -109,7 +109,7 @@ def test_a_shard_that_was_killed_goes_on_where_it_was(run: Run, tmp_path: Path) 
     run("-o", "whole")
     with pytest.raises(SystemExit):
         run("-o", "out", "--shard", "1/2", failed="", killed_at=42)
-    assert run("-o", "out", "--shard", "1/2", failed="") == [42, 44]
+    assert run("-o", "out", "--shard", "1/2", failed="")[-2:] == [42, 44]  # and what was not written yet
     assert run("-o", "out", "--shard", "2/2") == [41, 43]
     run("-o", "out", "--collect")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
