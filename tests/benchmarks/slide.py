@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +28,8 @@ import zarr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 from nuclei.base.machine import keep_freed_memory
 from nuclei.images.io import read_rgb

@@ -29,6 +29,7 @@ from nuclei.segment.measurements import channels_of, measure
 from nuclei.segment.opening import AS_IT_IS
 from nuclei.segment.size import Diameter
 from nuclei.segment.slides import is_large, opened
+from nuclei.segment.survey import is_blank
 
 SIDE_PX, OVERLAP_PX = 608, 64
 
@@ -115,6 +116,16 @@ def test_labels_and_table_in_blocks_are_those_of_the_whole_image_up_to_numbering
             np.testing.assert_allclose(column, expected[name][order], rtol=1e-6, atol=1e-6, err_msg=name)
     assert summary["nuclei"] == whole.max()
     assert summary["foreground"] == pytest.approx((whole > 0).mean())
+
+
+@pytest.mark.parametrize("zoom", [0.5, 1.0, 4.0])
+def test_a_tile_with_one_dim_nucleus_is_not_blank_and_one_with_noise_is(zoom: float) -> None:
+    rng = np.random.default_rng(0)
+    gray = rng.normal(10, 1, (256, 256))
+    assert is_blank(np.repeat(gray.round().astype(np.uint8)[..., None], 3, axis=2), zoom=1)
+    row, col = np.mgrid[:256, :256] - 100
+    gray[row**2 + col**2 < (12.5 / zoom) ** 2] += 8  # of the diameter that the network was trained on, when rescaled
+    assert not is_blank(np.repeat(gray.round().astype(np.uint8)[..., None], 3, axis=2), zoom)
 
 
 @pytest.mark.parametrize("diameter_px", [50, 12])

@@ -187,7 +187,7 @@ def _segment_block(work: Work, block: Block, maps: NDArray[np.float32]) -> dict[
 def _predicted(work: Work, rows: slice, cols: slice) -> NDArray[np.float32]:
     """The maps of a tile at the network's scale; one pixel of zeros stands for a tile without nuclei."""
     rgb = read_rgb(work.slide, rows, cols, work.table)
-    if is_blank(rgb):
+    if is_blank(rgb, work.scale.zoom):
         return np.zeros((1 if work.segmenter.net.instance_head is None else 2, 1, 1), np.float32)
     return work.segmenter.predict_tile(rgb, work.scale)
 

@@ -18,8 +18,8 @@ READ_PX = 2048  # side of what is read at a time
 STRIP_PX = 1024  # rows of a tile of the network that are read at a time
 SAMPLE_PX, SAMPLES = 512, 16  # side and number of the windows from which the diameter is measured
 CONTRAST = 0.5  # of the 99th percentile over windows: those below it hold few nuclei
-BLANK_LEVELS = 8  # of 255; a tile whose brightness, averaged over 8 x 8 pixels, varies less shows no nucleus
-AVERAGED_PX = 8
+BLANK_LEVELS = 4  # of 255; a tile whose averaged brightness varies less shows no nucleus; measured in docs/scale.md
+AVERAGED_PX = 8  # side of what is averaged, at the network's scale, where nuclei are larger
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ def _cuts(rows: slice) -> Iterator[slice]:
         start = stop
 
 
-def is_blank(rgb: NDArray[np.uint8]) -> bool:
-    """Whether a normalised tile shows nothing but noise."""
-    height, width = (max(side // AVERAGED_PX, 1) for side in rgb.shape[:2])
+def is_blank(rgb: NDArray[np.uint8], zoom: float) -> bool:
+    """Whether a normalised tile, which is rescaled by `zoom` for the network, shows nothing but noise."""
+    height, width = (max(min(round(side * zoom / AVERAGED_PX), side), 1) for side in rgb.shape[:2])
     averaged = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA).reshape(-1, 3)
     return bool((np.ptp(averaged, axis=0) < BLANK_LEVELS).all())
 
