@@ -6,7 +6,8 @@ Segments a folder of images with the shipped model, in turn with one process on 
 and prints the medians, and how many times faster the workers are. Then it starts the run with workers again and again
 and kills, at random moments, one of the workers or the client (SIGKILL), until there were so many kills, lets it end,
 and compares every result with that of one process. Where a run ends before it was killed, its results are removed and
-the next one starts from nothing. Exits with 1 where results differ or a process is left. Needs requirements-cluster.txt.
+the next one starts from nothing. Exits with 1 where results differ, a process is left, or the death of a worker ends
+the run. Needs requirements-cluster.txt.
 """
 
 from __future__ import annotations
@@ -73,7 +74,8 @@ def kill(images: Path, out: Path, workers: int, wait_s: float, kind: str) -> boo
         process.kill()
     else:
         random.choice(spawned).kill()
-    process.wait(LONG_S)
+    if process.wait(LONG_S) and kind == "worker":
+        sys.exit("the run ended because one of its workers was killed")
     _, left = psutil.wait_procs(family, timeout=GONE_S)
     if left:
         sys.exit(f"after the {kind} was killed these were left: {left}")
