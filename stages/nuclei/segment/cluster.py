@@ -119,9 +119,9 @@ def segment_on(
     size = min(TASK_IMAGES, -(-len(images) // (TASKS_PER_WORKER * cluster.workers)))
     chunks = ((f"task-{at // size:06}.sqlite", images[at : at + size]) for at in range(0, len(images), size))
     resumes = next(batch.manifest.images(), None) is not None
-    submitted: dict[str, tuple[str, Sequence[Image]]] = {}
+    submitted: dict[object, tuple[str, Sequence[Image]]] = {}
 
-    def submit(count: int) -> Iterator[Future]:
+    def submit(count: int) -> Iterator[Future[Any]]:
         for part, chunk in islice(chunks, count):
             if resumes:
                 with opened(folder, part):
