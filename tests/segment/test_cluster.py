@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copyreg
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import dask
-import distributed
 import pytest
 import threshold
 from test_shards import Run, contents, images, run
@@ -20,9 +20,20 @@ from nuclei.segment.manifest import Manifest
 __all__ = ["images", "run"]  # fixtures
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pickling() -> Iterator[None]:
+    """Take back what distributed does when it is imported: it changes how exceptions are pickled in the whole process."""
+    before = copyreg.dispatch_table.copy()
+    yield
+    copyreg.dispatch_table.clear()
+    copyreg.dispatch_table.update(before)
+
+
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """The address of a scheduler with two workers, which are threads of this process."""
+    import distributed
+
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
     ) as workers:

@@ -130,7 +130,7 @@ def test_what_an_earlier_run_has_finished_no_shard_does_again_and_the_other_way_
     ("arguments", "what"),
     [
         (["--diameter", "12"], "options"),
-        (["--blocks", "64"], "blocks"),
+        (["--blocks", "512"], "blocks"),
         (["--model", "other"], "model"),
         (["--list", "list.txt"], "images"),
     ],

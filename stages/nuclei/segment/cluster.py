@@ -165,7 +165,8 @@ def segment_task(task: Task, images: Sequence[Image]) -> dict[str, InputError]:
         attempt = folder / f"{task.part}.json"
         try:
             outcomes = _survived(batch, images, task.large, attempt)
-            return {image.stem: error for image, error in outcomes if error}
+            # without the exceptions that they were raised from, which would be pickled too
+            return {image.stem: InputError(str(error)) for image, error in outcomes if error}
         finally:  # a worker that is killed leaves it
             remove(attempt)
 
