@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import dask
 import pytest
 import threshold
 from test_shards import Run, contents, images, run
@@ -22,7 +21,7 @@ __all__ = ["images", "run"]  # fixtures
 
 @pytest.fixture(scope="module", autouse=True)
 def pickling() -> Iterator[None]:
-    """Take back what distributed does when it is imported: it changes how exceptions are pickled in the whole process."""
+    """Take back what importing dask does: it changes how exceptions are pickled in the whole process."""
     before = copyreg.dispatch_table.copy()
     yield
     copyreg.dispatch_table.clear()
@@ -160,6 +159,8 @@ def test_a_wrong_description_of_a_cluster_is_an_error_that_names_it(
 
 
 def test_a_scheduler_that_is_not_there_is_an_error(run: Run, tmp_path: Path) -> None:
+    import dask
+
     with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
         run("-o", "out", "--scheduler", "tcp://127.0.0.1:9", failed="scheduler can not be reached")
     assert not (tmp_path / "out").exists()
