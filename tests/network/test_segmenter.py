@@ -93,7 +93,7 @@ def square(side: int, image_px: int = 512) -> np.ndarray:
 
 
 @pytest.mark.parametrize("side", [8, 24, 48, 96, 200])
-def test_the_surest_look_says_how_large_the_nuclei_are(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_looks_say_how_large_the_nuclei_are(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, _ = fake(monkeypatch, 25)
     found = segmenter.scale(square(side)).diameter_px
     assert found == pytest.approx(2 * side / np.pi**0.5, rel=0.1)  # of the circle of the same area

@@ -18,6 +18,7 @@ from nuclei.network.sizing import (
     Scale,
     diameter,
     fullest,
+    most_plausible,
     sureness,
     zoom_to,
     zoomed_image,
@@ -145,3 +146,12 @@ def test_a_pixel_of_a_zoomed_label_map_is_the_one_that_its_centre_lies_in(size: 
     (found, *_) = zoomed_labels(numbered, zoom)
     centres = (np.arange(len(found)) + 0.5) * size / len(found)
     assert (np.abs(centres - (found + 0.5)) <= 0.5 + 1e-9).all()
+
+
+def test_a_sure_look_at_a_cluster_does_not_outweigh_one_that_shows_nuclei_as_in_training() -> None:
+    # the looks at an image of BBBC038 whose nuclei measure 13.5 px
+    looks = [(0.125, 0.744, 367.9), (0.25, 0.738, 170.1), (0.5, 0.556, 31.0), (1.0, 0.701, 14.0), (2.0, 0.755, 14.9)]
+    assert most_plausible(looks, 25.0) == 14.9
+    assert most_plausible([(1.0, 0.5, 25.0), (0.25, 0.9, 110.0)], 25.0) == 110.0  # fragments of which it is unsure
+    assert most_plausible([(1.0, 0.0, None), (0.25, 0.3, 80.0)], 25.0) == 80.0
+    assert most_plausible([(1.0, 0.0, None)], 25.0) is None

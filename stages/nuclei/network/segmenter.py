@@ -24,7 +24,7 @@ from nuclei.network.inference import TileGrid, predict_maps, predict_tile, tile_
 from nuclei.network.labelling import Thresholds, label, landscape
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.network.normalisation import normalise_percentiles
-from nuclei.network.sizing import SAME_SCALE, Scale, diameter, fullest, sureness, zoomed_image
+from nuclei.network.sizing import SAME_SCALE, Scale, diameter, fullest, most_plausible, sureness, zoomed_image
 from nuclei.network.targets import TARGETS
 
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
@@ -34,6 +34,7 @@ LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes
 LOOK_PX = (
     384  # side of what a look sees at most, so that its cost does not grow with the image; measured in docs/speed.md
 )
+ENLARGED = 0.8  # of the diameter of training: with smaller nuclei an image is looked at enlarged too
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -133,10 +134,10 @@ class Segmenter:
     def scale(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> Scale:
         """How an (H, W, 3) uint8 image is rescaled for the network, with a warning where it can not be as in training.
 
-        Where the diameter is not given, the network looks at copies of the image at the scales LOOKS, and the one with
-        the surest nuclei says how large they are. If that is the image itself, with nuclei under half the diameter of
-        training, the network looks at an enlarged copy too. The first look is at the whole image; each further one is
-        at LOOK_PX by LOOK_PX pixels at most, where the look before saw the most foreground.
+        Where the diameter is not given, the network looks at copies of the image at the scales LOOKS, and at an
+        enlarged one where the nuclei of the image itself are smaller than in training; `most_plausible` says which look
+        tells how large they are. The first look is at the whole image; each further one is at LOOK_PX by LOOK_PX pixels
+        at most, where the look before saw the most foreground.
 
         Args:
             diameter_px: as for `maps`.
@@ -149,11 +150,11 @@ class Segmenter:
         for zoom in LOOKS[1:]:
             part = fullest(part, looks[-1][2][0], int(LOOK_PX / zoom))
             looks.append(self._look(part, zoom))
-        surest = max(looks, key=lambda look: look[0])
-        if surest is looks[-1] and surest[1] is not None and surest[1] < target_px / 2:
-            enlarged = self._look(fullest(part, surest[2][0], LOOK_PX // 2), 2.0)
-            surest = max(surest, enlarged, key=lambda look: look[0])
-        measured, maps = surest[1], looks[-1][2]
+        _, found, maps = looks[-1]
+        seen = [(zoom, *look[:2]) for zoom, look in zip(LOOKS, looks, strict=True)]
+        if found is not None and found < ENLARGED * target_px:
+            seen.append((2.0, *self._look(fullest(part, maps[0], LOOK_PX // 2), 2.0)[:2]))
+        measured = most_plausible(seen, target_px)
         same = measured is None or 1 / SAME_SCALE < target_px / measured < SAME_SCALE
         final = same and part is normalised and not self.settings.flips
         return Scale(measured, target_px, maps if final else None)
