@@ -31,9 +31,10 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     settings = replace(SETTINGS, encoder_name=SMALL, precision="32-true", diameter_px=25.0)
     segmenter = Segmenter(make_net("Unet", SMALL, "distance"), settings)
-    rgb, _ = draw_discs(0, 192, 160)
+    rgb, labels = draw_discs(0, 192, 160)
     middle = round(float(np.median(segmenter.maps(rgb)[0])), 3)
     segmenter.settings = replace(settings, foreground=middle, min_area_px=4)
+    segmenter.segment = lambda _: labels  # whose diameter scales the example: what this network finds has any size
     path = tmp_path_factory.mktemp("package") / "nuclei.bioimageio.zip"
     run = Run(recipe={}, data="drawn discs (CC0 1.0)", synthetic=True, parts=[], scores=[], machine=None)
     package.write(segmenter, rgb, "# A card\n", CITED, run, path)
