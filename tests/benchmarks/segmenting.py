@@ -50,7 +50,7 @@ LOOKS, FINAL = "bare forward passes of the looks", "bare forward passes of the f
 STEPS = ("hash", "read", "predict, with the looks", "label, measure and write", "manifest")
 WITHIN = (  # what writing a plane calls, in nuclei.segment.batch
     "label", "write_marked_labels", "overlay", "write_marked_rgb", "channels_of", "measure", "summarise", "rounded",
-    "certainty", "thumbnail",
+    "thumbnail",
 )  # fmt: skip
 TABLES, WHOLE = "tables and page", "the whole"
 INDENT = "\N{EN DASH} "
