@@ -152,6 +152,9 @@ def test_a_sure_look_at_a_cluster_does_not_outweigh_one_that_shows_nuclei_as_in_
     # the looks at an image of BBBC038 whose nuclei measure 13.5 px
     looks = [(0.125, 0.744, 367.9), (0.25, 0.738, 170.1), (0.5, 0.556, 31.0), (1.0, 0.701, 14.0), (2.0, 0.755, 14.9)]
     assert most_plausible(looks, 25.0) == 14.9
-    assert most_plausible([(1.0, 0.5, 25.0), (0.25, 0.9, 110.0)], 25.0) == 110.0  # fragments of which it is unsure
-    assert most_plausible([(1.0, 0.0, None), (0.25, 0.3, 80.0)], 25.0) == 80.0
+    # and at a section with nuclei of 18 px: by chance the cluster has the diameter of training in one look
+    looks = [(0.125, 0.725, 195.5), (0.25, 0.518, 44.2), (0.5, 0.686, 23.0), (1.0, 0.73, 19.3), (2.0, 0.756, 19.6)]
+    assert most_plausible(looks, 25.0) == 19.3
+    assert most_plausible([(0.25, 0.9, 110.0), (1.0, 0.5, 25.0)], 25.0) == 110.0  # fragments of which it is unsure
+    assert most_plausible([(0.25, 0.3, 80.0), (1.0, 0.0, None)], 25.0) == 80.0
     assert most_plausible([(1.0, 0.0, None)], 25.0) is None
