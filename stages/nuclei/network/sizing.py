@@ -70,10 +70,10 @@ def most_plausible(looks: Sequence[tuple[float, float, float | None]], target_px
     """The diameter of the nuclei according to several looks at one image at different scales.
 
     The surest look alone can be wrong: in a strongly reduced copy, a cluster looks like one nucleus that nobody could
-    be surer of. But what is measured of a cluster changes with the scale, and what is measured of nuclei does not. So
-    of the looks whose sureness is at least `AS_SURE` of the highest, those count whose diameter a look at the next scale
-    confirms within a factor of `AGREE`, or all if none is confirmed; and of these the one that shows nuclei nearest to
-    the diameter of training, the scale at which the network can tell them apart.
+    be surer of. But what is measured of a cluster changes with the scale, and what is measured of nuclei does not.
+    So of the looks whose sureness is at least `AS_SURE` of the highest, those count whose diameter a look at the next
+    scale confirms within a factor of `AGREE`, or all if none is confirmed; and of these the one that shows nuclei
+    nearest to the diameter of training, the scale at which the network can tell them apart.
 
     Off by more than 1.5 times, on images of families that the networks had not seen, without bright-field, and by the
     surest look alone in brackets: 3 of 177 (11); enlarged 2 and 4 times, 1 of 70 (3) and 2 of 68 (2); reduced to half,
