@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,15 +16,6 @@ from nuclei.segment.finding import Image
 from nuclei.segment.manifest import Manifest
 
 __all__ = ["images", "run"]  # fixtures
-
-
-@pytest.fixture(scope="module", autouse=True)
-def pickling() -> Iterator[None]:
-    """Take back what importing dask does: it changes how exceptions are pickled in the whole process."""
-    before = copyreg.dispatch_table.copy()
-    yield
-    copyreg.dispatch_table.clear()
-    copyreg.dispatch_table.update(before)
 
 
 @pytest.fixture(scope="module")
