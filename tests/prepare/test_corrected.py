@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
-from PIL import Image
 from roifile import ROI_TYPE, ImagejRoi
+from test_prepare import png, tif
 
 import prepare
 from nuclei.base.errors import InputError
@@ -28,20 +27,7 @@ LABELS[3:9, 4:12] = 1
 LABELS[10:15, 8:20] = 2
 CORRECTED = (LABELS == 2).astype(np.uint16)  # the first nucleus was none
 
-
 UNCHANGED = ("unchanged results of segment.py", "kept")
-
-
-def png(pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def tif(labels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    tifffile.imwrite(file, labels)
-    return file.getvalue()
 
 
 def rois() -> bytes:
