@@ -107,6 +107,7 @@ def first_settings(params: Params) -> Settings:
         instance_target=train.instance_target,
         normalise_low=train.normalise_low,
         normalise_high=train.normalise_high,
+        invert_light=train.invert_light,
         tile_px=train.tile_px,
         tile_overlap_px=train.tile_overlap_px,
         flips=train.flips,

@@ -84,6 +84,7 @@ def trained(
         diameter_px=settings.diameter_px,
         normalise_low=settings.normalise_low,
         normalise_high=settings.normalise_high,
+        invert_light=settings.invert_light,
         crops_per_image=crops_per_image,
         learning_rate=arguments.learning_rate if start else params.learning_rate,
     )

@@ -44,3 +44,20 @@ def test_a_dark_image_on_a_pedestal_is_stretched_in_full(pedestal: int, gain: in
     after = normalise_percentiles(before, TRAIN.normalise_low, TRAIN.normalise_high)
     assert set(np.unique(after[:10])) == {255}
     assert set(np.unique(after[10:])) == {0}
+
+
+@given(seed=st.integers(0, 2**31 - 1))
+def test_a_gray_image_and_its_inverse_become_the_same_if_light_ones_are_inverted(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    gray = random.integers(0, 40, (30, 30, 1), np.uint8)
+    gray[:9] += random.integers(60, 200, dtype=np.uint8)  # nuclei on less than a third of it
+    dark = np.repeat(gray, 3, axis=2)
+    assert np.array_equal(normalise_percentiles(dark, 1, 99, invert_light=True), normalise_percentiles(dark, 1, 99))
+    inverted = normalise_percentiles(255 - dark, 1, 99, invert_light=True).astype(int)
+    assert abs(inverted - normalise_percentiles(dark, 1, 99)).max() <= 255 / 60  # percentiles are whole gray levels
+
+
+def test_a_colour_image_is_never_inverted() -> None:
+    tissue = np.full((20, 20, 3), (230, 200, 225), np.uint8)
+    tissue[:5] = (90, 60, 150)
+    assert np.array_equal(normalise_percentiles(tissue, 1, 99, invert_light=True), normalise_percentiles(tissue, 1, 99))

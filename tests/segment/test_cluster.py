@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import threshold
@@ -19,14 +21,25 @@ __all__ = ["images", "run"]  # fixtures
 
 
 @pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """The address of a scheduler with two workers, which are threads of this process."""
+def workers() -> Iterator[Any]:
+    """A scheduler with two workers, which are threads of this process."""
     import distributed
 
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
     ) as workers:
-        yield workers.scheduler_address
+        yield workers
+
+
+@pytest.fixture
+def scheduler(workers: Any) -> Iterator[str]:
+    """The address of the scheduler; after the test, wait for the tasks of a client that has died.
+
+    They share the working directory of this process with the next test.
+    """
+    yield workers.scheduler_address
+    while any(worker.state.executing for worker in workers.workers.values()):
+        time.sleep(0.01)
 
 
 def test_two_workers_leave_the_bytes_of_one_process_and_do_nothing_twice(
@@ -97,6 +110,21 @@ def test_jobs_of_a_queue_leave_the_bytes_of_one_process(
     (tmp_path / "local.yaml").write_text("cluster: local\njobs: 1\ncores: 1\nmemory: 2GB\n")
     run("-o", "out", "--cluster", "local.yaml")
     assert same_files(tmp_path / "out", tmp_path / "whole")
+
+
+def test_threads_of_one_worker_do_not_change_each_others_working_directory(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import distributed
+
+    monkeypatch.setattr(engine, "open_model", threshold.open_relative)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as workers:
+        monkeypatch.chdir(tmp_path)
+        run("-o", "out", "--scheduler", workers.scheduler_address, "--model", "model")
+    assert len(list((tmp_path / "out").glob("*_labels.tif"))) == 5
 
 
 class Killed(BaseException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -66,3 +67,21 @@ class Deadly(Threshold):
 def open_deadly(path: Path, device: str) -> Deadly:
     """In place of `engine.open_model`."""
     return Deadly(path)
+
+
+class Relative(Threshold):
+    """A model whose folder is looked up for a while at each image, longer in higher ones."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
+        for _ in range(len(rgb) - 35):
+            time.sleep(0.01)
+            self.path.stat()
+        return super().predict(rgb, scale)
+
+
+def open_relative(path: Path, device: str) -> Relative:
+    """In place of `engine.open_model`."""
+    return Relative(path)

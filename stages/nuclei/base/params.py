@@ -129,6 +129,7 @@ class Train:
     synthetic_fraction: Annotated[float, Field(ge=0, lt=1)]
     normalise_low: Percentile
     normalise_high: Percentile
+    invert_light: bool
     augment: Augment
     optimizer: Literal["adamw", "adam", "sgd"]
     learning_rate: Positive

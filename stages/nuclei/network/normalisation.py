@@ -12,7 +12,9 @@ from nuclei.network.model import MEAN, STD
 LIGHTEST_BLACK = 0.35  # of the white level; the low percentile of most colour images is below it
 
 
-def normalise_percentiles(rgb: NDArray[np.uint8], low: float, high: float) -> NDArray[np.uint8]:
+def normalise_percentiles(
+    rgb: NDArray[np.uint8], low: float, high: float, *, invert_light: bool = False
+) -> NDArray[np.uint8]:
     """Map the `low` and `high` percentiles of all values of an image to 0 and 255, linearly, and clip.
 
     The three channels share one mapping, so colours keep their hue. An image of one value becomes black. In an image
@@ -22,21 +24,35 @@ def normalise_percentiles(rgb: NDArray[np.uint8], low: float, high: float) -> ND
     Args:
         rgb: (H, W, 3) uint8.
         low, high: percentiles, 0 to 100.
+        invert_light: invert a gray image with a light background, so that nuclei are bright in every gray image.
     """
-    return percentile_table(np.bincount(rgb.reshape(-1), minlength=256), low, high)[rgb]
+    counts = np.bincount(rgb.reshape(-1), minlength=256)
+    return percentile_table(counts, low, high, invert_light=invert_light and is_gray(rgb))[rgb]
 
 
-def percentile_table(counts: NDArray[np.integer], low: float, high: float) -> NDArray[np.uint8]:
+def is_gray(rgb: NDArray[np.integer]) -> bool:
+    """Whether the channels of an image, (H, W, C), are equal."""
+    return bool((rgb == rgb[:, :, :1]).all())
+
+
+def percentile_table(
+    counts: NDArray[np.integer], low: float, high: float, *, invert_light: bool = False
+) -> NDArray[np.uint8]:
     """What `normalise_percentiles` maps each of the values 0 to 255 to.
 
     Args:
         counts: (256,), how often an image holds each value, over all channels.
         low, high: percentiles, 0 to 100.
+        invert_light: invert the image if its median is nearer to the high percentile than to the low one. (Of the 557
+            gray images of BBBC038, it lies at most 19 % of the way up in fluorescence, and at least 82 % in the 16
+            of bright-field.)
 
     Returns:
         (256,) uint8.
     """
     cumulative = np.cumsum(counts) / counts.sum() * 100
+    if invert_light and 2 * np.searchsorted(cumulative, 50) > np.searchsorted(cumulative, [low, high]).sum():
+        return percentile_table(counts[::-1], low, high)[::-1]
     bottom = float(np.searchsorted(cumulative, low, side="right"))  # so that 0 is the smallest value
     top = float(min(np.searchsorted(cumulative, high), np.flatnonzero(counts)[-1]))  # 100 the largest
     dark_background = np.searchsorted(cumulative, 50) - bottom < (top - bottom) / 4

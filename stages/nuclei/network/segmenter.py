@@ -55,6 +55,7 @@ class Settings:
     min_area_px: Annotated[int, Field(ge=0)]
     precision: Precision = "auto"
     diameter_px: Diameter | None = None
+    invert_light: bool = False
     confidence: Confidence | None = None
 
     @property
@@ -174,7 +175,9 @@ class Segmenter:
         return self._predict(self._normalised(rgb), scale.zoom, flips=self.settings.flips)
 
     def _normalised(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return normalise_percentiles(rgb, self.settings.normalise_low, self.settings.normalise_high)
+        settings = self.settings
+        low, high = settings.normalise_low, settings.normalise_high
+        return normalise_percentiles(rgb, low, high, invert_light=settings.invert_light)
 
     def _predict(self, normalised: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
         return predict_maps(

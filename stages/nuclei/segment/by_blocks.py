@@ -108,9 +108,11 @@ def segment_slide(
         seen = survey(slide)
         eight_bit = eight_bit_table(slide, seen.counts)
         settings = segmenter.settings
-        table = normalised_table(eight_bit, seen.counts, settings.normalise_low, settings.normalise_high)
+        low, high = settings.normalise_low, settings.normalise_high
+        invert_light = settings.invert_light and (seen.gray or slide.nuclear is not None)
+        table = normalised_table(eight_bit, seen.counts, low, high, invert_light=invert_light)
         diameter_px = diameter and diameter.px(slide.pixel_size_um, path)
-        scale = segmenter.scale(sample(slide, seen.windows, eight_bit), diameter_px)
+        scale = segmenter.scale(sample(slide, seen.windows, table), diameter_px)
         named = not slide.colour and any(slide.channels)
         count = 1 if seen.gray and not named else len(slide.channels)
         channels = column_names(slide.channels if named else (), count)

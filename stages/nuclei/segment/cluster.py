@@ -15,6 +15,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ WAIT_S = 300  # for the end of a worker that Dask has given up
 DEATHS = 2  # of workers at one image, after which it is left out
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ALLOWED_FAILURES = 20  # deaths of workers at one task: where jobs are preempted, a few say nothing about the task
+ONE_TASK = threading.Lock()  # at a time in a process, of however many threads: they have one working directory
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ def segment_task(task: Task, images: Sequence[Image]) -> dict[str, InputError]:
         InputError: the model can not be opened, or is not that of the client.
     """
     folder = task.out / FOLDER
-    with contextlib.chdir(task.folder), opened(folder, task.part, wait_s=WAIT_S) as manifest:
+    with ONE_TASK, contextlib.chdir(task.folder), opened(folder, task.part, wait_s=WAIT_S) as manifest:
         segmenter = _opened(task.model)
         batch = Batch(segmenter, task.model.sha256, task.out, manifest, task.options, force=task.force)
         attempt = folder / f"{task.part}.json"

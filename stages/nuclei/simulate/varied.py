@@ -28,7 +28,8 @@ from nuclei.simulate.images import (
 
 SIDES = (128, 256)  # smallest and largest side of an image, in pixels
 RADIUS = (4.5, 18.0)  # smallest and largest typical radius of the nuclei of an image, in pixels
-BLANK = 0.06  # of the fluorescence images have no nucleus
+BLANK = 0.25  # of the fluorescence images have no nucleus
+BARE = 0.5  # of those show nothing but light and noise
 HAEMATOXYLIN, EOSIN, DAB = (1.0, 1.1, 0.45), (0.12, 0.8, 0.4), (0.5, 0.9, 1.3)  # absorption in red, green and blue
 
 
@@ -73,10 +74,11 @@ def fluorescence(rng: Generator, nuclei: Nuclei) -> Plane:
     glow = nuclei.each(brightness) * np.clip(chromatin, 0.15, None) * profile * inside
     sharp = blurred(glow, 0.4 + scale * rng.uniform(0, 0.18))
     haze = rng.uniform(0, 0.25) * blurred(glow, scale)
+    bare = not nuclei.count and rng.random() < BARE
     ghosts = rng.uniform(0, 0.4) * peak * np.clip(blurred(spots(rng, shape, scale, 1.6), 0.5 * scale), 0, 1)
     specks = rng.uniform(0, 1) * peak * spots(rng, shape, 0.8, 3.2)
     floor = log_uniform(rng, 1, 45) * (1 + rng.uniform(0, 0.3) * cloud(rng, shape, log_uniform(rng, 5, 60)))
-    signal = (sharp + haze + ghosts + specks + floor) * uneven(rng, shape, rng.uniform(0, 0.5))
+    signal = (sharp + haze + (ghosts + specks) * (not bare) + floor) * uneven(rng, shape, rng.uniform(0, 0.5))
     noise = log_uniform(rng, 1, 30) * np.sqrt(np.clip(signal, 1, None) / 255)  # of photons
     return gray(signal + noise * rng.standard_normal(shape) + rng.uniform(0, 3) * rng.standard_normal(shape))
 

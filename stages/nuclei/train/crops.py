@@ -94,7 +94,8 @@ class Crops(Dataset[Crop]):
             rgb, labels = draw_varied(self.seed, number - len(self.records))
         target = self.train.diameter_px
         zoom = 1.0 if target is None else zoom_to(target, diameter(labels))
-        normalised = normalise_percentiles(rgb, self.train.normalise_low, self.train.normalise_high)
+        low, high = self.train.normalise_low, self.train.normalise_high
+        normalised = normalise_percentiles(rgb, low, high, invert_light=self.train.invert_light)
         both = zoomed_image(normalised, zoom), zoomed_labels(labels, zoom)
         size = sum(array.nbytes for array in both)
         if size <= self.free_bytes:
