@@ -118,7 +118,10 @@ def write(
         parts = (components.components, components.renumber, labelling._Basins, labelling.saddles, Watershed)
         files.write_text(folder / "watershed.py", _source(WATERSHED_SOURCE, *parts))
         expected = "their usual size" if settings.diameter_px is None else f"{settings.diameter_px:g} px"
-        files.write_text(folder / "README.md", card + VALIDATION.format(diameter=expected, inverts=INVERTS if settings.invert_light else ""))
+        files.write_text(
+            folder / "README.md",
+            card + VALIDATION.format(diameter=expected, inverts=INVERTS if settings.invert_light else ""),
+        )
         described = _description(folder, settings, kwargs, citation, run, expected)
         save_bioimageio_package(described, output_path=temporary, allow_invalid=True)
         found = load_description(temporary)
