@@ -118,6 +118,21 @@ def test_labels_and_table_in_blocks_are_those_of_the_whole_image_up_to_numbering
     assert summary["foreground"] == pytest.approx((whole > 0).mean())
 
 
+@pytest.mark.parametrize("colour", [False, True])
+def test_a_light_image_is_inverted_as_a_whole_only_if_it_is_gray(
+    segmenter: Segmenter, pixels: np.ndarray, tmp_path: Path, colour: bool
+) -> None:
+    segmenter.settings = replace(segmenter.settings, invert_light=True)
+    light = np.repeat(255 - pixels[..., None], 3, axis=2)
+    light[..., 2] //= 1 + colour
+    whole = segmenter.segment(light)
+    tifffile.imwrite(tmp_path / "light.tif", light, tile=(128, 128), photometric="rgb")
+    labels, _, _ = run(segmenter, tmp_path / "light.tif", tmp_path, 200)
+    for found in (whole, labels):
+        assert bool(np.mean(found > 0) > 0.5) is colour  # the bright background
+    assert colour or np.array_equal(labels > 0, whole > 0)
+
+
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 4.0])
 def test_a_tile_with_one_dim_nucleus_is_not_blank_and_one_with_noise_is(zoom: float) -> None:
     rng = np.random.default_rng(0)

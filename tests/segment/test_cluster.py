@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -87,8 +88,10 @@ def test_a_worker_with_another_model_is_an_error_and_not_other_results(
 
 
 def same_files(out: Path, whole: Path) -> bool:
-    """Whether two folders have the same label maps, overlays and tables; the page states how long each image took."""
+    """Whether two folders have the same label maps, overlays and tables, but for how long each image took."""
     files = [{name: data for name, data in contents(place).items() if name != "index.html"} for place in (out, whole)]
+    for found in files:
+        found["images.csv"] = re.sub(rb",[^,\n]*\n", b"\n", found["images.csv"])  # the last column
     return files[0] == files[1]
 
 

@@ -20,8 +20,9 @@ from nuclei.pictures.overlays import overlay
 from nuclei.segment.finding import Image
 from nuclei.segment.manifest import Manifest, Segmented, Value, key_of
 from nuclei.segment.marks import check_replaceable, is_ours, write_marked_labels, write_marked_rgb
-from nuclei.segment.measurements import Column, channels_of, measure, summarise
+from nuclei.segment.measurements import Column, channels_of, measure, seen_channel, summarise
 from nuclei.segment.opening import AS_IT_IS, Plane, planes
+from nuclei.segment.quality import image_warnings
 from nuclei.segment.rois import ROIS, write_rois
 from nuclei.segment.size import Diameter
 
@@ -169,7 +170,9 @@ class Batch:
         labels_path, overlay_path = image.results(self.out)
         write_marked_labels(labels_path, labels, plane.pixel_size_um)
         write_marked_rgb(overlay_path, overlay(plane.rgb, labels))
+        warnings = image_warnings(plane.rgb, scale.zoom, scale.target_px, int(labels.max()))
         values, channels = channels_of(plane.stored, plane.channels)
+        seen = seen_channel(channels, plane.channel)
         measured = measure(labels, values, channels, plane.pixel_size_um, scores)
         nuclei = {name: rounded(column) for name, column in measured.items()}
         for kind in self.options.rois:
@@ -179,11 +182,11 @@ class Batch:
             name=image.name,
             file=task.file,
             key=task.key,
-            summary=summarise(labels, len(channels), scale.zoom, plane.pixel_size_um),
+            summary=summarise(labels, len(channels), seen, scale.zoom, plane.pixel_size_um),
             nuclei=nuclei,
             channels=channels,
             pixel_size_um=plane.pixel_size_um,
-            notes=tuple(text for text in (*plane.notes, scale.warning) if text),
+            notes=tuple(text for text in (*plane.notes, scale.warning, *warnings) if text),
             certainty=certainty(maps[0], labels) if scores is None else mean(scores),
             seconds=predicted.seconds + time.perf_counter() - start,
             thumbnail=thumbnail(plane.rgb, labels),

@@ -25,7 +25,7 @@ from nuclei.network.sizing import Scale, diameter_of
 from nuclei.segment import multiscale
 from nuclei.segment.blocks import BLOCK_PX, Block, neighbours, overlap, owned, plan
 from nuclei.segment.manifest import Value
-from nuclei.segment.measurements import IMAGE, Column, column_names, measure
+from nuclei.segment.measurements import IMAGE, Column, column_names, measure, seen_channel
 from nuclei.segment.multiscale import LABELS
 from nuclei.segment.opening import AS_IT_IS
 from nuclei.segment.size import Diameter
@@ -229,8 +229,8 @@ def _assemble(
     area_px = np.concatenate(areas) if areas else np.zeros(0, np.int64)
     foreground = float(area_px.sum() / (slide.height * slide.width))
     entries = (
-        slide.height, slide.width, len(work.channels), first, foreground, diameter_of(area_px), work.scale.zoom,
-        slide.pixel_size_um, citation.version(),
+        slide.height, slide.width, len(work.channels), seen_channel(work.channels, slide.nuclear), first, foreground,
+        diameter_of(area_px), work.scale.zoom, slide.pixel_size_um, citation.version(),
     )  # fmt: skip
     summary: dict[str, Value] = dict(zip(IMAGE, entries, strict=True))
     return summary, [_cut_warning(cut)]

@@ -23,7 +23,7 @@ from nuclei.base.files import replacing, sha256
 
 NAME = "manifest.sqlite"
 APPLICATION = 0x4E55434C  # "NUCL": SQLite's mark of the program that owns a file
-FORMAT = 2  # of the tables below, and of the results: raised when the same image gives other results
+FORMAT = 3  # of the tables below, and of the results: raised when the same image gives other results
 SCHEMA = """
 CREATE TABLE files (stem BLOB PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE images (

@@ -31,7 +31,7 @@ MICROMETRES = {  # the column in µm, or µm², of one in pixels
     "minor_axis_um": "minor_axis_px", "nearest_um": "nearest_px",
 }  # fmt: skip
 IMAGE = (
-    "height_px", "width_px", "channels", "nuclei", "foreground", "diameter_px", "zoom", "pixel_size_um", "version",
+    "height_px", "width_px", "channels", "channel", "nuclei", "foreground", "diameter_px", "zoom", "pixel_size_um", "version",
 )  # fmt: skip
 PROPERTIES = (
     "label", "centroid", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation",
@@ -72,12 +72,23 @@ def column_names(names: Sequence[str], count: int) -> tuple[str, ...]:
     )
 
 
+def seen_channel(channels: Sequence[str], index: int | None) -> str:
+    """The name of the channel that the network sees; "" for a colour image.
+
+    Args:
+        channels: those that are measured, of which equal ones are one.
+        index: of the channel in the file; None for a colour image.
+    """
+    return "" if index is None else channels[min(index, len(channels) - 1)]
+
+
 def summarise(
-    labels: NDArray[np.integer], channels: int, zoom: float, pixel_size_um: float | None = None
+    labels: NDArray[np.integer], channels: int, channel: str, zoom: float, pixel_size_um: float | None = None
 ) -> dict[str, int | float | str | None]:
     """The measurements of a whole image, by the columns `IMAGE`.
 
     height_px, width_px, channels: the image's size, and how many channels were measured.
+    channel: the name of the one that the network saw; "" for a colour image.
     nuclei: their number.
     foreground: fraction of the pixels that belong to a nucleus.
     diameter_px: the area-weighted median diameter of the nuclei; None if there are none.
@@ -87,10 +98,10 @@ def summarise(
 
     Args:
         labels: (H, W), 0 = background, 1..n the nuclei.
-        channels, zoom, pixel_size_um: as above.
+        channels, channel, zoom, pixel_size_um: as above.
     """
     entries = (
-        *labels.shape, channels, int(labels.max()), float((labels > 0).mean()), diameter(labels), zoom, pixel_size_um,
+        *labels.shape, channels, channel, int(labels.max()), float((labels > 0).mean()), diameter(labels), zoom, pixel_size_um,
         citation.version(),
     )  # fmt: skip
     return dict(zip(IMAGE, entries, strict=True))

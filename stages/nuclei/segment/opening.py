@@ -32,6 +32,7 @@ class Plane:
         rgb: (H, W, 3) uint8, as the network reads it.
         stored: (H, W) or (H, W, C), the values in the file, of any real type: intensities are measured on them.
         channels: the names of the C channels of `stored`; empty where the file gives none, and for a colour image.
+        channel: the index of the one that the network sees; None for a colour image.
         pixel_size_um: side of a pixel in µm; None if unknown.
         notes: what was chosen or left out while reading, for the user; those on the whole file are on its first plane.
     """
@@ -40,6 +41,7 @@ class Plane:
     rgb: NDArray[np.uint8]
     stored: NDArray[Any]
     channels: tuple[str, ...] = ()
+    channel: int | None = None
     pixel_size_um: float | None = None
     notes: tuple[str, ...] = ()
 
@@ -92,7 +94,7 @@ def planes(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Plane]:
                         _part("z", taken + 1 if isinstance(taken, int) else 0, len(slices)),
                     )
                     channels = () if stack.colour or not any(stack.channels) else stack.channels
-                    yield Plane("".join(parts), read.rgb, read.stored, channels, pixel_um, tuple(notes))
+                    yield Plane("".join(parts), read.rgb, read.stored, channels, channel, pixel_um, tuple(notes))
                     notes = []
 
 

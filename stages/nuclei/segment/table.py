@@ -16,6 +16,7 @@ from nuclei.segment.parquet import arrow_modules, write_parts
 NUCLEI, IMAGES, PARQUET = "nuclei.csv", "images.csv", "nuclei.parquet"
 KINDS = ("csv", "parquet")  # of the table of nuclei
 MANY = 10**6  # nuclei: beyond them a table is better read as Parquet
+IMAGE_COLUMNS = ["image", *IMAGE, "warnings", "seconds"]
 BYTES = "surrogateescape"  # a file name need not be UTF-8
 Row = dict[str, Value]
 
@@ -55,7 +56,11 @@ def write_tables(manifest: Manifest, out: Path, kind: str | None = None) -> None
     else:
         _write(manifest, out / NUCLEI, names, nuclei)
         remove(out / PARQUET)
-    _write(manifest, out / IMAGES, ["image", *IMAGE], ({"image": i.name, **i.summary} for i in manifest.images()))
+    _write(manifest, out / IMAGES, IMAGE_COLUMNS, map(_image_row, manifest.images()))
+
+
+def _image_row(image: Segmented) -> Row:
+    return {"image": image.name, **image.summary, "warnings": "; ".join(image.notes), "seconds": round(image.seconds, 3)}
 
 
 def nuclei_of(image: Segmented) -> Iterator[Row]:

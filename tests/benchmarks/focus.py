@@ -1,0 +1,70 @@
+"""How often the warnings of images that are blank or out of focus are right.
+
+    python tests/benchmarks/focus.py PREPARED
+
+PREPARED is data/prepared. Each image with nuclei is measured as it is and blurred by a fraction of the diameter of its
+annotated nuclei, with noise of one gray level added; beside them, drawn images that hold nothing but noise or an uneven
+background. Prints percentiles, and how many would be warned of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
+
+from elsewhere import EMPTY, constant, dim, graded, gray
+from nuclei.images.io import read_labels, read_rgb
+from nuclei.images.records import image_path, label_path
+from nuclei.network.sizing import diameter, zoom_to, zoomed_image
+from nuclei.segment.quality import BLANK, OUT_OF_FOCUS, edge_blur, prominence
+
+TARGET_PX, BLURS = 25.0, (0.0, 0.1, 0.2, 0.3, 0.4)
+PERCENTILES = (0, 1, 5, 50, 95, 99, 100)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("prepared", type=Path)
+    prepared = parser.parse_args().prepared
+    rng = np.random.default_rng(0)
+    prominences: dict[str, list[float]] = {"real": []}
+    blurs: dict[float, list[float]] = {blur: [] for blur in BLURS}
+    for path in sorted((prepared / "images").glob("*.png")):
+        rgb, diameter_px = read_rgb(image_path(prepared, path.stem)), diameter(read_labels(label_path(prepared, path.stem)))
+        if diameter_px is None:
+            continue
+        zoom = zoom_to(TARGET_PX, diameter_px)
+        prominences["real"].append(prominence(luminance(rgb)))
+        for blur, found in blurs.items():
+            image = rgb
+            if blur:
+                blurred = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), blur * diameter_px)
+                image = np.rint(blurred + rng.normal(0, 1, (*rgb.shape[:2], 1))).clip(0, 255).astype(np.uint8)
+            found.append(edge_blur(luminance(zoomed_image(image, zoom))) / TARGET_PX)
+    for draw in (constant, dim, graded):
+        prominences[draw.__name__] = [prominence(luminance(gray(draw(rng)))) for _ in range(EMPTY)]
+    print(f"prominence, in standard deviations of the noise: percentiles {PERCENTILES}; blank below {BLANK}")
+    for name, values in prominences.items():
+        row(name, values, sum(value < BLANK for value in values))
+    print(f"blur of edges, in diameters of a nucleus; out of focus above {OUT_OF_FOCUS}")
+    for blur, values in blurs.items():
+        row(f"blurred by {blur}", values, sum(value > OUT_OF_FOCUS for value in values))
+
+
+def luminance(rgb: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+
+
+def row(name: str, values: list[float], warned: int) -> None:
+    shown = " ".join(f"{value:8.2f}" for value in np.percentile(values, PERCENTILES))
+    print(f"{name:15} {shown}   warned of {warned} of {len(values)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
