@@ -36,7 +36,10 @@ def main() -> None:
     prominences: dict[str, list[float]] = {"real": []}
     blurs: dict[float, list[float]] = {blur: [] for blur in BLURS}
     for path in sorted((prepared / "images").glob("*.png")):
-        rgb, diameter_px = read_rgb(image_path(prepared, path.stem)), diameter(read_labels(label_path(prepared, path.stem)))
+        rgb, diameter_px = (
+            read_rgb(image_path(prepared, path.stem)),
+            diameter(read_labels(label_path(prepared, path.stem))),
+        )
         if diameter_px is None:
             continue
         zoom = zoom_to(TARGET_PX, diameter_px)

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from skimage.measure import regionprops
 
 from conftest import ROOT
-from nuclei.segment.measurements import INTENSITY, channels_of, columns, measure, seen_channel
+from nuclei.segment.measurements import INTENSITY, channels_of, columns, measure
 from nuclei.segment.table import IMAGE_COLUMNS
 
 LABELS = hnp.arrays(np.uint16, (9, 11), elements=st.sampled_from([0, 1, 2, 3, 70]))

@@ -22,7 +22,9 @@ def segmented(
     found = measure(labels, np.full((*labels.shape, len(channels)), value), channels, um)
     nuclei = {column: rounded(entries) for column, entries in found.items()}
     stem = name.rsplit(".", 1)[0]
-    return Segmented(stem, name, stem, "key", summarise(labels, len(channels), channels[0], 1.0, um), nuclei, channels, um)
+    return Segmented(
+        stem, name, stem, "key", summarise(labels, len(channels), channels[0], 1.0, um), nuclei, channels, um
+    )
 
 
 def run(out: Path, *images: Segmented) -> list[dict[str, str]]:

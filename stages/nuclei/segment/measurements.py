@@ -31,7 +31,8 @@ MICROMETRES = {  # the column in µm, or µm², of one in pixels
     "minor_axis_um": "minor_axis_px", "nearest_um": "nearest_px",
 }  # fmt: skip
 IMAGE = (
-    "height_px", "width_px", "channels", "channel", "nuclei", "foreground", "diameter_px", "zoom", "pixel_size_um", "version",
+    "height_px", "width_px", "channels", "channel", "nuclei", "foreground", "diameter_px", "zoom", "pixel_size_um",
+    "version",
 )  # fmt: skip
 PROPERTIES = (
     "label", "centroid", "area", "perimeter_crofton", "axis_major_length", "axis_minor_length", "orientation",
@@ -101,8 +102,8 @@ def summarise(
         channels, channel, zoom, pixel_size_um: as above.
     """
     entries = (
-        *labels.shape, channels, channel, int(labels.max()), float((labels > 0).mean()), diameter(labels), zoom, pixel_size_um,
-        citation.version(),
+        *labels.shape, channels, channel, int(labels.max()), float((labels > 0).mean()), diameter(labels), zoom,
+        pixel_size_um, citation.version(),
     )  # fmt: skip
     return dict(zip(IMAGE, entries, strict=True))
 

@@ -1,10 +1,12 @@
 """Whether an image shows anything, and whether it is in focus: what a run warns of.
 
-On the 664 images of BBBC038, as they are and blurred, and on drawn images of nothing but noise, tests/benchmarks/focus.py
-counts how often each warning is right.
+tests/benchmarks/focus.py counts how often the warnings are right: on the 664 images of BBBC038, as they are and blurred,
+and on drawn images of nothing but noise.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 
 from nuclei.network.sizing import zoomed_image
 
-Gray = NDArray[np.float32]
+Gray = NDArray[Any]  # (H, W) float32
 
 SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 ROUNDING = 0.29  # standard deviation of the error of rounding to whole gray levels, 1 / sqrt(12)
@@ -21,7 +23,7 @@ BLANK = 5.0  # standard deviations of the noise; nothing but noise has at most 3
 SHARP_PX, SOFT_PX = 1.5, 4.0  # standard deviations of the filters between which edges are compared
 NEAR_PX = 17  # side of a square around a pixel beside an edge
 STRONG = 0.5  # of the strongest gradient; edges of at least that are measured
-OUT_OF_FOCUS = 0.15  # of the diameter of a nucleus; FILL
+OUT_OF_FOCUS = 0.15  # of the diameter of a nucleus; larger in 2 of the 664 images, and in 649 of them blurred by 0.2
 
 
 def image_warnings(rgb: NDArray[np.uint8], zoom: float, target_px: float | None, nuclei: int) -> list[str]:
@@ -35,7 +37,9 @@ def image_warnings(rgb: NDArray[np.uint8], zoom: float, target_px: float | None,
     """
     gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     if prominence(gray) < BLANK:
-        return [f"blank: nothing in the image stands out from its noise{'; what was found may be noise' * (nuclei > 0)}"]
+        return [
+            f"blank: nothing in the image stands out from its noise{'; what was found may be noise' * (nuclei > 0)}"
+        ]
     if target_px is None:
         return []
     seen = cv2.cvtColor(zoomed_image(rgb, zoom), cv2.COLOR_RGB2GRAY).astype(np.float32)

@@ -60,7 +60,12 @@ def write_tables(manifest: Manifest, out: Path, kind: str | None = None) -> None
 
 
 def _image_row(image: Segmented) -> Row:
-    return {"image": image.name, **image.summary, "warnings": "; ".join(image.notes), "seconds": round(image.seconds, 3)}
+    return {
+        "image": image.name,
+        **image.summary,
+        "warnings": "; ".join(image.notes),
+        "seconds": round(image.seconds, 3),
+    }
 
 
 def nuclei_of(image: Segmented) -> Iterator[Row]:
