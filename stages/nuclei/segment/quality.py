@@ -1,6 +1,6 @@
 """Whether an image shows anything, and whether it is in focus: what a run warns of.
 
-tests/benchmarks/focus.py counts how often the warnings are right: on the 664 images of BBBC038, as they are and blurred,
+tests/benchmarks/focus.py counts how often the warnings are right: on the images of a data set, as they are and blurred,
 and on drawn images of nothing but noise.
 """
 
