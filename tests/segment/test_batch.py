@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from results import contents, segment_alone
 from test_segment import Threshold
 
 from conftest import draw_discs
@@ -42,14 +43,9 @@ def run(here: Path, out: Path, segmenter: Counting, *, model: str = "model", opt
     """Segment `here`/mine into `out`; return how many images the network has seen."""
     with opened(out) as manifest:
         for image in find_images([here / "mine"], out).images:
-            Batch(segmenter, model, out, manifest, options).segment(image)
+            segment_alone(Batch(segmenter, model, out, manifest, options), image)
         write_tables(manifest, out)
     return segmenter.count
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """What all results hold; the manifest has seconds in it."""
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name != "manifest.sqlite"}
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from results import contents, segment_alone
 from test_segment import Threshold
 
 from conftest import draw_discs
@@ -51,11 +52,6 @@ def pipelined(here: Path, out: str, segmenter: Threshold = model) -> list[Outcom
     return outcomes
 
 
-def contents(out: Path) -> dict[str, bytes]:
-    """What all results hold; the manifest has seconds in it."""
-    return {path.name: path.read_bytes() for path in out.iterdir() if path.name != "manifest.sqlite"}
-
-
 def rows(out: Path) -> list[Segmented]:
     with opened(out) as manifest:
         return list(manifest.images())
@@ -67,7 +63,7 @@ def test_all_results_are_those_of_one_image_after_the_other(here: Path) -> None:
         batch = Batch(model, "model", here / "serial", manifest)
         for image in find_images([here / "mine"], here / "serial").images:
             if image.stem != "4":
-                batch.segment(image)
+                segment_alone(batch, image)
         write_tables(manifest, here / "serial")
     assert contents(here / "out") == contents(here / "serial")
     assert rows(here / "out") == rows(here / "serial")

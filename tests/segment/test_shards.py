@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from results import contents
 from threshold import Counting, open_counting
 
 import segment
@@ -26,15 +27,6 @@ from nuclei.segment.manifest import opened
 from nuclei.segment.shards import Shard
 
 Run = Callable[..., list[int]]
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    """What all results hold but the manifest and the records; no image takes any time: see `run`."""
-    return {
-        str(path.relative_to(out)): path.read_bytes()
-        for path in out.rglob("*")
-        if path.is_file() and path.name != "manifest.sqlite" and path.parent.name != "shards"
-    }
 
 
 @pytest.fixture(scope="module")

@@ -115,17 +115,6 @@ class Batch:
     options: Options = Options()
     force: bool = False
 
-    def segment(self, image: Image) -> None:
-        """Segment the planes of an image file, unless it is finished.
-
-        Raises:
-            InputError: the file can not be read, or a result would replace a file of the user's.
-        """
-        key = self.key(image)
-        for task in self.tasks(image, key):
-            self.manifest.add(self.written(self.predicted(task)))
-        self.manifest.finish(image.stem, key)
-
     def key(self, image: Image) -> str:
         """What decides the results of an image file; see `manifest.key_of`."""
         return key_of(image.path, self.model, asdict(self.options))
@@ -134,7 +123,7 @@ class Batch:
         """Read the planes of an image file, each when it is asked for, without those that are done.
 
         Raises:
-            InputError: as for `segment`.
+            InputError: the file can not be read, or a result would replace a file of the user's.
         """
         if self.manifest.is_finished(image.stem, key) and all(
             done.key == key and self._is_written(Image(image.path, done.name))

@@ -1,7 +1,7 @@
 """The images of a run, pipelined: while the network predicts a plane, the next is read and those before are written.
 
 Reading and writing have a thread each; the caller's runs the network, and notes the images in the manifest in their
-order. All results are, byte for byte, those of `Batch.segment` on one image after the other.
+order. All results are, byte for byte, those of one image after the other.
 """
 
 from __future__ import annotations
