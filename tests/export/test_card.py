@@ -17,6 +17,7 @@ from made_up import SETTINGS, write
 from nuclei.base import citation, files
 from nuclei.base.errors import InputError
 from nuclei.base.params import checked
+from nuclei.experiments import repeats
 from nuclei.export import card
 from nuclei.network.segmenter import SETTINGS as SETTINGS_FILE
 from nuclei.network.segmenter import Settings
@@ -92,7 +93,8 @@ def test_a_model_of_every_image_has_no_scores_and_not_those_of_an_earlier_one(
 
 def fold_rows(**changes: object) -> list[dict[str, object]]:
     head = {"images": 9, "groups": 3, "nuclei": 30, "value": 0.7512, "low": 0.7, "high": ""}
-    strata = [("all", "all"), ("family", "64x64 tissue on pink"), ("size", "up to 9 px")]
+    families = [("family", repeats.MEAN), ("family", "64x64 tissue on pink")]
+    strata = [("all", "all"), *families, ("size", "up to 9 px")]
     return [
         {"grouping": grouping, "stratum": stratum, **head, "metric": metric} | changes
         for grouping, stratum in strata
@@ -106,7 +108,7 @@ def test_the_scores_of_folds_stand_beside_or_in_place_of_those_of_the_model(tmp_
     card.write(tmp_path / "MODEL.md", SETTINGS, citation.read(ROOT / "CITATION.cff"), None, [], folds)
     text = (tmp_path / "MODEL.md").read_text(encoding="utf-8")
     assert "### Left out: families.csv\n" in text
-    for stratum in ("all", "family 64x64 tissue on pink"):
+    for stratum in ("all", "mean of the families", "family 64x64 tissue on pink"):
         assert f"| {stratum} | 9 | 3 |{' 0.751 [0.700, 0.800] |' * 5}\n" in text
     assert "up to 9 px" not in text
 

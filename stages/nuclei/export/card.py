@@ -24,6 +24,7 @@ from nuclei.images.records import MODALITIES, PARTS, REMAKE, read_index
 from nuclei.network.segmenter import Settings
 from nuclei.network.sizing import LARGEST_ZOOM, SMALLEST_ZOOM
 
+MEAN = "mean of the families"  # the stratum of that row in the table of repeats.py
 NAME = "MODEL.md"
 METRICS = {"dice": "Dice", "iou": "IoU", "map": "mAP", "ap50": "AP50", "pq": "PQ"}
 FEW_IMAGES = 20  # a modality with fewer training images is named as one that the model has hardly seen
@@ -172,7 +173,7 @@ def read_folds(path: Path) -> list[Score]:
         return [
             Score(
                 part=grouping,
-                stratum=f"{grouping} {stratum}" if grouping == "family" else stratum,
+                stratum=f"family {stratum}" if grouping == "family" and stratum != MEAN else stratum,
                 images=int(of["dice"]["images"]),
                 groups=int(of["dice"]["groups"]),
                 metrics={name: (_number(of[name]["value"]), *_bounds(of[name])) for name in METRICS},
