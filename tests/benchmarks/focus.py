@@ -50,6 +50,9 @@ def main() -> None:
                 blurred = cv2.GaussianBlur(rgb.astype(np.float32), (0, 0), blur * diameter_px)
                 image = np.rint(blurred + rng.normal(0, 1, (*rgb.shape[:2], 1))).clip(0, 255).astype(np.uint8)
             found.append(edge_blur(luminance(zoomed_image(image, zoom))) / TARGET_PX)
+    prominences["megapixel"] = [
+        prominence(rng.normal(100, 5, (1000, 1000)).round().astype(np.float32)) for _ in range(EMPTY)
+    ]
     for draw in (constant, dim, graded):
         prominences[draw.__name__] = [prominence(luminance(gray(draw(rng)))) for _ in range(EMPTY)]
     print(f"prominence, in standard deviations of the noise: percentiles {PERCENTILES}; blank below {BLANK}")

@@ -41,6 +41,13 @@ def test_a_disc_is_not_blank_even_if_it_is_hardly_brighter_than_the_noise(contra
     assert image_warnings(255 - rgb if invert else rgb, 1.0, None, 1) == []
 
 
+def test_one_nucleus_in_a_large_image_is_enough() -> None:
+    image = np.random.default_rng(3).normal(100, 5, (1500, 1500))
+    assert image_warnings(gray(image), 1.0, None, 0)[0].startswith("blank")
+    cv2.circle(image, (700, 900), 8, 130, -1)
+    assert image_warnings(gray(image), 1.0, None, 1) == []
+
+
 @pytest.mark.parametrize("blur_px", [1.0, 2.0, 4.0, 6.0])
 def test_the_blur_of_an_edge_is_measured(blur_px: float) -> None:
     step = np.zeros((120, 120), np.float32)
