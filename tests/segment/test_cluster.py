@@ -39,6 +39,11 @@ def scheduler(workers: Any) -> Iterator[str]:
     They share the working directory of this process with the next test.
     """
     yield workers.scheduler_address
+    wait_for(workers)
+
+
+def wait_for(workers: Any) -> None:
+    """Wait until no worker has a task."""
     while any(worker.state.executing for worker in workers.workers.values()):
         time.sleep(0.01)
 
@@ -57,7 +62,12 @@ def test_two_workers_leave_the_bytes_of_one_process_and_do_nothing_twice(
 
 @pytest.mark.parametrize("images_per_task", [1, 3])
 def test_what_tasks_have_done_when_the_client_is_killed_the_next_run_takes_over(
-    run: Run, tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch, images_per_task: int
+    run: Run,
+    tmp_path: Path,
+    workers: Any,
+    scheduler: str,
+    monkeypatch: pytest.MonkeyPatch,
+    images_per_task: int,
 ) -> None:
     run("-o", "whole")
     monkeypatch.setattr(cluster, "TASK_IMAGES", images_per_task)
@@ -71,6 +81,7 @@ def test_what_tasks_have_done_when_the_client_is_killed_the_next_run_takes_over(
     with monkeypatch.context() as patched, pytest.raises(SystemExit):
         patched.setattr(Manifest, "take", dies)
         run("-o", "out", "--scheduler", scheduler, failed="")
+    wait_for(workers)
     first = list(threshold.Counting.seen)
     assert len(taken) == 1 and taken[0].exists()
     second = run("-o", "out")

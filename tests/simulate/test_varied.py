@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from nuclei.images.io import modality
 from nuclei.simulate.images import Labels
-from nuclei.simulate.varied import BLANK, RADIUS, SIDES, draw_varied
+from nuclei.simulate.varied import RADIUS, SIDES, draw_varied
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_all_modalities_are_drawn_and_some_fields_are_blank(drawn: list[tuple[np
     seen = [modality(rgb) for rgb, _ in drawn]
     assert set(seen) == {"fluorescence", "tissue", "brightfield"}
     assert 20 <= seen.count("fluorescence") <= 40 and 14 <= seen.count("tissue") <= 34
-    assert BLANK < 0.2 and 1 <= sum(labels.max() == 0 for _, labels in drawn) <= 6
+    assert 3 <= sum(labels.max() == 0 for _, labels in drawn) <= 13  # a quarter of the fluorescence
 
 
 def test_nuclei_can_be_told_from_their_surroundings(drawn: list[tuple[np.ndarray, Labels]]) -> None:
