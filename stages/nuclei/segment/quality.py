@@ -20,11 +20,11 @@ SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 ROUNDING = 0.29  # standard deviation of the error of rounding to whole gray levels, 1 / sqrt(12)
 FINE_PX, COARSE_PX = 2.0, 12.0  # standard deviations of the filters between which nuclei stand out
 SMALLEST_PX = 50  # of what stands out
-BLANK = 6.0  # standard deviations of the noise; nothing but noise has at most 4.4, the faintest of BBBC038 has 134
+BLANK = 6.0  # standard deviations of the noise; nothing but noise has at most 4.5, the faintest of BBBC038 has 134
 SHARP_PX, SOFT_PX = 1.5, 4.0  # standard deviations of the filters between which edges are compared
 NEAR_PX = 17  # side of a square around a pixel beside an edge
 STRONG = 0.5  # of the strongest gradient; edges of at least that are measured
-OUT_OF_FOCUS = 0.15  # of the diameter of a nucleus; larger in 2 of the 664 images, and in 649 of them blurred by 0.2
+OUT_OF_FOCUS = 0.12  # of the measured diameter of a nucleus, which blur enlarges; see docs/segment.md
 
 
 def image_warnings(rgb: NDArray[np.uint8], zoom: float, target_px: float | None, nuclei: int) -> list[str]:
