@@ -56,9 +56,9 @@ def prominence(gray: Gray) -> float:
         gray: (H, W) float32, 0 to 255.
 
     Returns:
-        What `SMALLEST_PX` pixels of the difference of two Gaussian filters reach: one small nucleus in a large image is
-        enough. The noise is estimated as Immerkær does (1996,
-        Computer Vision and Image Understanding 64:300), but from the median, which nuclei do not raise.
+        The value that `SMALLEST_PX` pixels of the difference of two Gaussian filters reach, so that one small nucleus
+        in a large image is enough. The noise is estimated as by Immerkær (1996, Computer Vision and Image Understanding
+        64:300), but from the median, which nuclei hardly raise.
     """
     noise = float(np.median(np.abs(cv2.filter2D(gray, -1, SECOND_DIFFERENCE)))) / (6 * 0.6745)
     band = np.abs(cv2.GaussianBlur(gray, (0, 0), FINE_PX) - cv2.GaussianBlur(gray, (0, 0), COARSE_PX))

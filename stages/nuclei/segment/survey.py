@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei.images.intensity import PERCENTILES, contrast, rescaled_block
-from nuclei.network.normalisation import percentile_table
+from nuclei.network.normalisation import is_gray, percentile_table
 from nuclei.segment.slides import Slide
 
 READ_PX = 2048  # side of what is read at a time
@@ -48,7 +48,7 @@ def survey(slide: Slide) -> Survey:
         values = slide.read(rows, cols)
         seen = values if slide.nuclear is None else values[..., slide.nuclear]
         counts += np.bincount(seen.reshape(-1), minlength=len(counts))
-        gray = gray and bool((values == values[..., :1]).all())
+        gray = gray and is_gray(values)
         digest.update(values.data)
         for inner_rows, inner_cols in _windows(values.shape[0], values.shape[1], SAMPLE_PX):
             contrasts.append(float(seen[inner_rows, inner_cols].std()))
