@@ -76,7 +76,7 @@ class Relative(Threshold):
         self.path = path
 
     def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
-        for _ in range(len(rgb) - 35):
+        for _ in range(10 * (len(rgb) - 39)):  # long enough that of two threads one ends amid the other's image
             time.sleep(0.01)
             self.path.stat()
         return super().predict(rgb, scale)
