@@ -23,10 +23,12 @@ from nuclei.base.errors import InputError
 from nuclei.images.stacks import RGB, Reading
 from nuclei.network.model import MEAN, STD
 from nuclei.network.segmenter import Segmenter
+from nuclei.segment.assembling import assemble
 from nuclei.segment.blocks import owned, plan
-from nuclei.segment.by_blocks import segment_slide
+from nuclei.segment.by_blocks import segment_blocks
 from nuclei.segment.measurements import channels_of, measure
 from nuclei.segment.opening import AS_IT_IS
+from nuclei.segment.prepared import prepare
 from nuclei.segment.size import Diameter
 from nuclei.segment.slides import is_large, opened
 from nuclei.segment.survey import is_blank
@@ -83,15 +85,17 @@ def run(
     segmenter: Segmenter, path: Path, out: Path, block_px: int, diameter_px: float | None = None
 ) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
     tables: list[dict[str, np.ndarray]] = []
-    summary, warnings = segment_slide(
+    prepared = prepare(
         segmenter,
         path,
         out / "x_labels.ome.zarr",
-        lambda nuclei: tables.append(nuclei.measured),
         diameter=None if diameter_px is None else Diameter(diameter_px),
         block_px=block_px,
         overlap_px=OVERLAP_PX,
     )
+    segment_blocks(segmenter, prepared)
+    summary, warnings = assemble(prepared, lambda nuclei: tables.append(nuclei.measured))
+    shutil.rmtree(prepared.scratch)
     table = {name: np.concatenate([part[name] for part in tables]) for name in tables[0]}
     return zarr.open_group(out / "x_labels.ome.zarr", mode="r")["0"][:], table, (summary, warnings)  # type: ignore[index,return-value]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nuclei.network.inference import TileGrid
-from nuclei.segment.blocks import overlap, plan
+from nuclei.segment.blocks import Block, overlap, plan
 from nuclei.segment.tiles import Tiles
 
 GRID = TileGrid(300, 260, 90, 20)
@@ -27,10 +27,12 @@ def test_each_tile_is_predicted_once_enlarged_as_in_the_whole_image_and_deleted_
     whole = GRID.blend(predict)
     once, predicted[:] = sorted(predicted), []
     blocks = plan(GRID.height, GRID.width, block_px, 15)
-    tiles = Tiles(GRID, blocks, tmp_path, predict)
+    done: list[Block] = []
+    tiles = Tiles(GRID, blocks, tmp_path, predict, done.__contains__)
     kept = []
     for block in blocks:
         np.testing.assert_array_equal(tiles.maps(block), whole[:, *block.seen])
+        done.append(block)
         tiles.drop(block)
         kept.append(len(list(tmp_path.iterdir())))
     assert sorted(predicted) == once
