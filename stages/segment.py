@@ -22,7 +22,7 @@ from nuclei.base.progress import track
 from nuclei.base.userfiles import model_files
 from nuclei.segment.arguments import parse
 from nuclei.segment.batch import Batch, LargeOptions, Options, results
-from nuclei.segment.cluster import Model, connected, segment_on
+from nuclei.segment.cluster import connected, segment_on
 from nuclei.segment.finding import Found, Image, check_out, find_images, read_list
 from nuclei.segment.manifest import check_unchanged, hash_of, opened
 from nuclei.segment.marks import check_replaceable
@@ -33,6 +33,7 @@ from nuclei.segment.review import write_review
 from nuclei.segment.shards import absorb, collect, common_of, ended_shards, opened_shard, write_record
 from nuclei.segment.slides import is_large
 from nuclei.segment.table import IMAGES, NUCLEI, PARQUET, check_table, write_tables
+from nuclei.segment.tasks import Model
 
 if TYPE_CHECKING:  # torch takes seconds to import
     from nuclei.network.segmenter import Segmenter

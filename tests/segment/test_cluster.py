@@ -14,7 +14,7 @@ from results import contents
 from test_shards import Run, images, run
 
 from nuclei.export import engine
-from nuclei.segment import cluster, pipelined
+from nuclei.segment import cluster, pipelined, tasks
 from nuclei.segment.finding import Image
 from nuclei.segment.manifest import Manifest
 
@@ -92,8 +92,8 @@ def test_what_tasks_have_done_when_the_client_is_killed_the_next_run_takes_over(
 def test_a_worker_with_another_model_is_an_error_and_not_other_results(
     run: Run, tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "hash_of", lambda *files: "another")
-    cluster._opened.cache_clear()
+    monkeypatch.setattr(tasks, "hash_of", lambda *files: "another")
+    tasks.opened_model.cache_clear()
     run("-o", "out", "--scheduler", scheduler, failed="a worker has another model")
     assert not list((tmp_path / "out").glob("*.tif"))
 

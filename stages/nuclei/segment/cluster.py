@@ -2,8 +2,8 @@
 
 A task is a chunk of images. The worker that has it notes them in a part of the manifest, as a shard does, and the
 client adds the part to the manifest of the folder when the task has ended. If a worker dies, Dask gives its task to
-another one, which goes on from the part; if the client dies, the next run adds the parts that are there. The packages
-of requirements-cluster.txt are imported only where there is more than one worker.
+another one, which goes on from the part; if the client dies, the next run adds the parts that are there. Large images
+are left to `spread`. The packages of requirements-cluster.txt are imported only where there is more than one worker.
 """
 
 from __future__ import annotations
@@ -15,11 +15,9 @@ import logging
 import os
 import shlex
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,47 +26,27 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from nuclei.base.errors import InputError
-from nuclei.base.files import read_json, remove, write_json
-from nuclei.base.machine import cores, keep_freed_memory
-from nuclei.segment.batch import Batch, LargeOptions, Options
+from nuclei.base.files import remove
+from nuclei.base.machine import cores
+from nuclei.segment.batch import Batch, LargeOptions
 from nuclei.segment.finding import Image
-from nuclei.segment.manifest import hash_of, opened
+from nuclei.segment.manifest import opened
 from nuclei.segment.shards import FOLDER
+from nuclei.segment.slides import is_large
+from nuclei.segment.spread import Spread
+from nuclei.segment.tasks import Deaths, Model, Task, begun
 
 if TYPE_CHECKING:  # an extra, and torch takes seconds to import
     from distributed import Client, Future
 
-    from nuclei.network.segmenter import Segmenter
     from nuclei.segment.pipelined import Outcome
 
 EXTRA = "requirements-cluster.txt"
 LIBRARY = Path(__file__).resolve().parents[2]  # the folder from which workers import nuclei
 TASK_IMAGES, TASKS_PER_WORKER = 1000, 8  # at most, and at least if there are as many images
 TASKS_AHEAD = 1000  # known to the scheduler at a time: with 1,000 paths each, some 100 MB
-WAIT_S = 300  # for the end of a worker that Dask has given up
-DEATHS = 2  # of workers at one image, after which it is left out
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 ALLOWED_FAILURES = 20  # deaths of workers at one task: where jobs are preempted, a few say nothing about the task
-ONE_TASK = threading.Lock()  # at a time in a process, of however many threads: they have one working directory
-
-
-@dataclass(frozen=True)
-class Model:
-    """How each worker opens the model.
-
-    Attributes:
-        open: opens a model on a device.
-        path: the folder or file of the model.
-        files: those that decide what it predicts.
-        device: to run on.
-        sha256: `hash_of` the files, on the machine that starts the run.
-    """
-
-    open: Callable[[Path, str], Segmenter]
-    path: Path
-    files: tuple[Path, ...]
-    device: str
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -80,24 +58,16 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a worker needs beside the images.
+class Ended:
+    """What a chunk of images came to.
 
     Attributes:
-        model: see `Model`.
-        out, options, force: as `Batch` has them.
-        large: what the user chose for large images.
-        folder: the working directory, to which paths are relative.
-        part: the name of the part of the manifest.
+        failed: why an image was not segmented, by its stem.
+        large: the images that were left aside, because their blocks are spread over the workers.
     """
 
-    model: Model
-    out: Path
-    options: Options
-    force: bool
-    large: LargeOptions
-    folder: Path
-    part: str
+    failed: dict[str, InputError]
+    large: frozenset[Image]
 
 
 def segment_on(
@@ -123,22 +93,31 @@ def segment_on(
     resumes = next(batch.manifest.images(), None) is not None
     submitted: dict[Any, tuple[str, Sequence[Image]]] = {}  # by the key of the future
 
+    def task(part: str) -> Task:
+        return Task(model, batch.out, batch.options, batch.force, large, Path.cwd(), part)
+
     def submit(count: int) -> Iterator[Future[Any]]:
         for part, chunk in islice(chunks, count):
             if resumes:
                 with opened(folder, part):
                     pass
                 batch.manifest.give(folder / part, [image.stem for image in chunk])
-            task = Task(model, batch.out, batch.options, batch.force, large, Path.cwd(), part)
-            future = client.submit(segment_task, task, chunk, pure=False)
+            future = client.submit(segment_task, task(part), chunk, pure=False)
             submitted[future.key] = part, chunk
             yield future
 
+    spread = Spread(client, cluster.workers, batch, task)
     ended = as_completed(submit(TASKS_AHEAD))
     for future in ended:
+        if future in spread:
+            futures, outcome = spread.go_on(future)
+            ended.update(futures)
+            if outcome:
+                yield outcome
+            continue
         part, chunk = submitted.pop(future.key)
         try:
-            failed = future.result()
+            returned: Ended = future.result()
         except KilledWorker as error:
             got = f"{error.allowed_failures + 1} deaths at the images from {chunk[0].path} to {chunk[-1].path}"
             fix = "perhaps the memory was full: take fewer workers; then run it again, and it goes on"
@@ -147,30 +126,29 @@ def segment_on(
         batch.manifest.take(folder / part)
         remove(folder / part)
         ended.update(submit(1))
-        yield from ((image, failed.get(image.stem)) for image in chunk)
+        for image in chunk:
+            if image in returned.large:
+                futures, outcome = spread.begin(image)
+                ended.update(futures)
+            else:
+                outcome = image, returned.failed.get(image.stem)
+            if outcome:
+                yield outcome
     remove(folder)
 
 
-def segment_task(task: Task, images: Sequence[Image]) -> dict[str, InputError]:
-    """Segment images on a worker, and note them in a part of the manifest.
-
-    Returns:
-        why an image was not segmented, by its stem.
+def segment_task(task: Task, images: Sequence[Image]) -> Ended:
+    """Segment the images of a chunk that are not large on a worker, and note them in a part of the manifest.
 
     Raises:
         InputError: the model can not be opened, or is not that of the client.
     """
-    folder = task.out / FOLDER
-    with ONE_TASK, contextlib.chdir(task.folder), opened(folder, task.part, wait_s=WAIT_S) as manifest:
-        segmenter = _opened(task.model)
-        batch = Batch(segmenter, task.model.sha256, task.out, manifest, task.options, force=task.force)
-        attempt = folder / f"{task.part}.json"
-        try:
-            outcomes = _survived(batch, images, task.large, attempt)
-            # without the exceptions that they were raised from, which would be pickled too
-            return {image.stem: InputError(str(error)) for image, error in outcomes if error}
-        finally:  # a worker that is killed leaves it
-            remove(attempt)
+    with begun(task) as batch:
+        large = frozenset(image for image in images if is_large(image.path, task.large.block_px))
+        others = [image for image in images if image not in large]
+        outcomes = _survived(batch, others, task.large, task.attempt)
+        # without the exceptions that they were raised from, which would be pickled too
+        return Ended({image.stem: InputError(str(error)) for image, error in outcomes if error}, large)
 
 
 def _survived(batch: Batch, images: Sequence[Image], large: LargeOptions, attempt: Path) -> Iterator[Outcome]:
@@ -181,29 +159,18 @@ def _survived(batch: Batch, images: Sequence[Image], large: LargeOptions, attemp
     """
     from nuclei.segment.pipelined import segment_pipelined  # imports torch, which takes seconds
 
-    if not attempt.exists():
-        write_json(attempt, {"deaths": []})
+    deaths = Deaths(attempt)
+    if not deaths:
+        deaths.begin(None, attempt)
         yield from segment_pipelined(batch, images, large)
         return
-    deaths: list[int] = read_json(attempt, "delete the file")["deaths"]  # places in `images`
     for place, image in enumerate(images):
-        if deaths.count(place) >= DEATHS:
-            fix = "perhaps the memory was full: take fewer workers, or segment the image on a larger machine"
-            yield image, InputError(f"{DEATHS} workers died while they segmented the image", file=image.path, fix=fix)
+        try:
+            deaths.begin(place, image.path)
+        except InputError as error:
+            yield image, error
         else:
-            write_json(attempt, {"deaths": [*deaths, place]})
             yield from segment_pipelined(batch, [image], large)
-            write_json(attempt, {"deaths": deaths})
-
-
-@lru_cache(maxsize=1)
-def _opened(model: Model) -> Segmenter:
-    """The model, opened once in a process; raise InputError if it is not that of the client."""
-    if hash_of(*model.files) != model.sha256:
-        fix = "copy the model of the machine that started the run"
-        raise InputError("a worker has another model than the run was started with", file=model.path, fix=fix)
-    keep_freed_memory()
-    return model.open(model.path, model.device)
 
 
 def add_worker_options(parser: argparse._ActionsContainer) -> None:

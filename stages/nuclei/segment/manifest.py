@@ -144,6 +144,8 @@ class Manifest:
     def take(self, part: Path, files: Iterable[str] | None = None) -> None:
         """Add all rows of another manifest, or those of some image files, in the place of earlier ones.
 
+        The hashes of tables and pages are added in any case.
+
         Args:
             part: the other manifest, a file that exists.
             files: the stems of the files.
@@ -169,6 +171,9 @@ class Manifest:
                 f"INSERT OR REPLACE INTO {target}.files SELECT * FROM {source}.files {where.format('stem')}",
             ):
                 self._database.executemany(query, values)
+            renewed = f"DELETE FROM {target}.written WHERE name IN (SELECT name FROM {source}.written)"
+            self._database.execute(renewed)
+            self._database.execute(f"INSERT INTO {target}.written SELECT * FROM {source}.written")
 
     @contextmanager
     def _attached(self, path: Path) -> Iterator[None]:
