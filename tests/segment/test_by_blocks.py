@@ -10,18 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-import torch
 import yaozarrs
 import zarr
+from brightness import discs, open_brightness
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from made_up import SETTINGS
 from nuclei.base.errors import InputError
 from nuclei.images.stacks import RGB, Reading
-from nuclei.network.model import MEAN, STD
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment.assembling import assemble
 from nuclei.segment.blocks import owned, plan
@@ -36,42 +32,15 @@ from nuclei.segment.survey import is_blank
 SIDE_PX, OVERLAP_PX = 608, 64
 
 
-class Brightness(nn.Module):
-    """A network without a second head: the foreground is the mean brightness around a pixel."""
-
-    instance_head = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.nothing = nn.Parameter(torch.zeros(1))
-        self.tiles, self.fails_at = 0, -1
-
-    def predict(self, image: Tensor) -> Tensor:
-        if self.tiles == self.fails_at:
-            raise KeyboardInterrupt
-        self.tiles += 1
-        gray = (image * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]).mean(1, keepdim=True)
-        return F.avg_pool2d(gray, 5, stride=1, padding=2) + self.nothing
-
-
 @pytest.fixture
 def segmenter() -> Segmenter:
-    settings = replace(
-        SETTINGS, instance_target="none", tile_px=128, tile_overlap_px=32, precision="32-true", min_area_px=5
-    )
-    return Segmenter(Brightness(), settings)  # type: ignore[arg-type]
+    return open_brightness(Path(), "cpu")
 
 
 @pytest.fixture(scope="module")
 def pixels() -> np.ndarray:
     """Bright discs, many of them touching, on a noisy dark background, with an empty corner."""
-    rng = np.random.default_rng(0)
-    image = rng.normal(20, 2, (SIDE_PX, SIDE_PX))
-    row, col = np.mgrid[:SIDE_PX, :SIDE_PX]
-    for y, x, radius in zip(*rng.uniform(0, SIDE_PX, (2, 300)), rng.uniform(4, 11, 300), strict=True):
-        if y + x > 300:
-            image[(row - y) ** 2 + (col - x) ** 2 < radius**2] = rng.uniform(140, 220)
-    return image.clip(0, 255).astype(np.uint8)
+    return discs(SIDE_PX, SIDE_PX, 300)
 
 
 @pytest.fixture(scope="module")

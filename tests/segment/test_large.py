@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
-from test_by_blocks import Brightness, pixels, segmenter  # noqa: F401
+from brightness import Brightness
+from test_by_blocks import pixels, segmenter  # noqa: F401
 from test_rois import from_geojson
 
 import segment

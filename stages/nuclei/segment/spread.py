@@ -21,7 +21,7 @@ from nuclei.segment.shards import FOLDER
 from nuclei.segment.tasks import Deaths, Task, begun
 
 if TYPE_CHECKING:  # an extra, and torch takes seconds to import
-    from distributed import Client, Future
+    from distributed import Client, Future, KilledWorker
 
     from nuclei.segment.blocks import Block
     from nuclei.segment.pipelined import Outcome
@@ -106,8 +106,8 @@ class Spread:
         else:
             large.prepared, seconds = returned if large.prepared is None else (large.prepared, returned)
             large.seconds += seconds
+            self._batch.manifest.take(folder / part)
         future.release()  # else Dask does the task again if the worker that has the result dies
-        self._batch.manifest.take(folder / part)
         remove(folder / part)
         if large.tasks:
             return [], None
@@ -205,8 +205,9 @@ def _stop(name: str) -> str:
     return f"{name}.stop"
 
 
-def _reported(error: Exception, image: Image) -> InputError:
+def _reported(error: InputError | KilledWorker, image: Image) -> InputError:
     if isinstance(error, InputError):
         return error
     fix = "perhaps the memory was full: take fewer workers; then run it again, and it goes on"
-    return InputError("workers died again and again", file=image.path, got=error, fix=fix)
+    got = f"{error.allowed_failures + 1} deaths"
+    return InputError("workers died again and again", file=image.path, got=got, fix=fix)
