@@ -1,9 +1,9 @@
 """Synthetic images whose looks are drawn at random, to be mixed into training.
 
 The sample (images.py) imitates the real data; these go beyond them. Every image has its own nucleus size, density,
-outlines, contrast, blur, noise and light: fluorescence with rings, dark nucleoli, haze, specks and nuclei out of focus;
-tissue in two stains of any hue, with fibres, gaps and red blood cells; bright-field; fields without any nucleus. What
-is not a nucleus in focus is never labelled. Such domain randomisation is after Tobin et al. (2017), arXiv:1703.06907.
+outlines, contrast, blur, noise and light: fluorescence with rings, dark nucleoli, haze, glow, specks and nuclei out of
+focus; tissue in two stains of any hue, with fibres, gaps and red blood cells; bright-field; fields without any nucleus.
+What is not a nucleus in focus is never labelled. Such domain randomisation is after Tobin et al. (2017), arXiv:1703.06907.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ SIDES = (128, 256)  # smallest and largest side of an image, in pixels
 RADIUS = (4.5, 18.0)  # smallest and largest typical radius of the nuclei of an image, in pixels
 BLANK = 0.25  # of the fluorescence images have no nucleus
 BARE = 0.5  # of those show nothing but light and noise
+GLOWING = 0.4  # of the fluorescence images have light from far out of focus
+GLOW_PX = (8.0, 80.0)  # smallest and largest standard deviation of its blur, in pixels
 HAEMATOXYLIN, EOSIN, DAB = (1.0, 1.1, 0.45), (0.12, 0.8, 0.4), (0.5, 0.9, 1.3)  # absorption in red, green and blue
 
 
@@ -71,16 +73,29 @@ def fluorescence(rng: Generator, nuclei: Nuclei) -> Plane:
     chromatin = 1 + rng.uniform(0.02, 0.25) * texture
     chromatin += rng.choice([-0.6, 0, 0, 0.6]) * np.clip(cloud(rng, shape, 0.15 * scale + 0.4) - 1.2, 0, 1)
     profile = 1 + rng.uniform(-0.5, 0.3) * nuclei.depth ** rng.uniform(1.5, 4)  # a dome or a ring
-    glow = nuclei.each(brightness) * np.clip(chromatin, 0.15, None) * profile * inside
-    sharp = blurred(glow, 0.4 + scale * rng.uniform(0, 0.18))
-    haze = rng.uniform(0, 0.25) * blurred(glow, scale)
+    light = nuclei.each(brightness) * np.clip(chromatin, 0.15, None) * profile * inside
+    sharp = blurred(light, 0.4 + scale * rng.uniform(0, 0.18))
+    haze = rng.uniform(0, 0.25) * blurred(light, scale)
     bare = not nuclei.count and rng.random() < BARE
     ghosts = rng.uniform(0, 0.4) * peak * np.clip(blurred(spots(rng, shape, scale, 1.6), 0.5 * scale), 0, 1)
     specks = rng.uniform(0, 1) * peak * spots(rng, shape, 0.8, 3.2)
     floor = log_uniform(rng, 1, 45) * (1 + rng.uniform(0, 0.3) * cloud(rng, shape, log_uniform(rng, 5, 60)))
-    signal = (sharp + haze + (ghosts + specks) * (not bare) + floor) * uneven(rng, shape, rng.uniform(0, 0.5))
+    far = glow(rng, shape, peak, scale) if rng.random() < GLOWING else 0.0
+    signal = (sharp + haze + (ghosts + specks) * (not bare) + floor + far) * uneven(rng, shape, rng.uniform(0, 0.5))
     noise = log_uniform(rng, 1, 30) * np.sqrt(np.clip(signal, 1, None) / 255)  # of photons
     return gray(signal + noise * rng.standard_normal(shape) + rng.uniform(0, 3) * rng.standard_normal(shape))
+
+
+def glow(rng: Generator, shape: tuple[int, ...], peak: float, radius: float) -> Plane:
+    """Patches of light without an edge, as from cells far out of focus: (H, W), 0 and more.
+
+    Args:
+        rng, shape: the generator and (H, W).
+        peak: brightness of the nuclei, on a scale of 255.
+        radius: of the nuclei, in pixels; no patch is less blurred than by this.
+    """
+    patches = cloud(rng, shape, max(log_uniform(rng, *GLOW_PX), radius)) - rng.uniform(-1, 1.2)
+    return np.asarray(log_uniform(rng, 0.03, 0.6) * peak * np.clip(patches, 0, None))
 
 
 def tissue(rng: Generator, nuclei: Nuclei) -> Plane:
