@@ -6,7 +6,8 @@ MODEL must not have seen the family (`split.by=family`). For each number of imag
 starts from MODEL and another, of as many steps, from scratch; both are scored on other groups of the family, and on
 images of other families, which shows what the model has forgotten. The parameters are those of params.yaml, apart from
 the network, thresholds and normalisation, which are MODEL's. Reads data/prepared and data/split.csv of the working
-directory; prints CSV: the mean Dice and mAP over the images of the family, and of the others.
+directory; prints CSV: the mean Dice and mAP over the images of the family, and, for trainings that start from MODEL,
+over the others. finetuned.py makes the table and the figure of docs/training.md of several such files.
 """
 
 from __future__ import annotations
@@ -51,14 +52,14 @@ def main() -> None:
         )
     rng = np.random.default_rng(0)
     others = drawn([record for record in records if families[record.id] != arguments.family], arguments.scored, rng)
-    print("images,draw,start,seconds,dice,map,dice_elsewhere,map_elsewhere")
+    print("family,images,draw,start,seconds,dice,map,dice_elsewhere,map_elsewhere")
+    elsewhere = scores(model, others)
     for draw in range(arguments.draws):
         order = drawn(inside, len(inside), rng)
         tested = {groups[record.id] for record in order[-max(1, len(order) // 3) :]}
         scored = [record for record in order if groups[record.id] in tested][: arguments.scored]
         pool = [record for record in order if groups[record.id] not in tested]
-        elsewhere = scores(model, others)
-        print(f"0,{draw},model,0,{scores(model, scored)},{elsewhere}", flush=True)
+        print(f"{arguments.family},0,{draw},model,0,{scores(model, scored)},{elsewhere}", flush=True)
         for count in arguments.images:
             if count > len(pool):
                 continue
@@ -66,8 +67,8 @@ def main() -> None:
                 before = time.monotonic()
                 tuned = trained(model, pool[:count], start, arguments)
                 seconds = time.monotonic() - before
-                row = f"{count},{draw},{'model' if start else 'scratch'},{seconds:.0f}"
-                print(f"{row},{scores(tuned, scored)},{scores(tuned, others)}", flush=True)
+                row = f"{arguments.family},{count},{draw},{'model' if start else 'scratch'},{seconds:.0f}"
+                print(f"{row},{scores(tuned, scored)},{scores(tuned, others) if start else ','}", flush=True)
 
 
 def trained(

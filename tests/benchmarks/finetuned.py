@@ -1,0 +1,78 @@
+"""The table and the figure of what a few images of an unknown family are worth.
+
+    python tests/benchmarks/finetuned.py TABLE.csv [TABLE.csv ...] [-o finetuning.png]
+
+A TABLE is what finetune.py printed for one family. Prints a Markdown table with a row for each family and number of
+images, the scores as means over draws with the lowest and the highest, and writes with -o the mAP of each as a curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
+
+from nuclei.report.drawing import Drawing, render
+
+STARTS = {"model": "from the model", "scratch": "from scratch"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tables", type=Path, nargs="+")
+    parser.add_argument("-o", "--output", type=Path, help="a PNG to write")
+    arguments = parser.parse_args()
+    found = pd.concat([pd.read_csv(path) for path in arguments.tables], ignore_index=True)
+    print("| family | images | from the model: Dice | mAP | from scratch: Dice | mAP | others: Dice | mAP | s |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for (family, images), rows in found.groupby(["family", "images"], sort=False):
+        cells = [shown(rows[rows["start"] == start], score) for start in STARTS for score in ("dice", "map")]
+        model = rows[rows["start"] == "model"]
+        cells += [shown(model, score) for score in ("dice_elsewhere", "map_elsewhere")]
+        print(f"| {family} | {images} | {' | '.join(cells)} | {model['seconds'].median():.0f} |")
+    if arguments.output:
+        arguments.output.write_bytes(render(curves, found, dpi=130).png)
+
+
+def shown(rows: pd.DataFrame, score: str) -> str:
+    """The mean over draws, with the lowest and the highest where there are several."""
+    if rows.empty:
+        return ""
+    values = rows[score]
+    span = f" ({values.min():.3f} to {values.max():.3f})" if values.nunique() > 1 else ""
+    return f"{values.mean():.3f}{span}"
+
+
+def curves(found: pd.DataFrame) -> Drawing:
+    """Draw mAP by number of images: a panel for each family, a line for each start, a point for each draw."""
+    figure = Figure()
+    families = list(found["family"].unique())
+    panels = figure.subplots(-(-len(families) // 2), min(len(families), 2), sharex=True, squeeze=False)
+    for axes in panels.flat[len(families) :]:
+        axes.set_visible(False)
+    for family, axes in zip(families, panels.flat, strict=False):
+        for start, colour, dashes in zip(STARTS, ("C1", "C0"), ("solid", (0, (4, 1.6))), strict=True):
+            rows = found[(found["family"] == family) & (found["start"] == start)]
+            axes.plot(rows["images"], rows["map"], "o", color=colour, markersize=3, alpha=0.6)
+            means = rows.groupby("images")["map"].mean()
+            axes.plot(means.index, means, color=colour, linestyle=dashes, label=STARTS[start])
+        axes.set_xscale("symlog", linthresh=1)
+        ticks = sorted(found["images"].unique())
+        axes.set_xticks(ticks, [str(tick) for tick in ticks])
+        axes.minorticks_off()
+        axes.set_title(family)
+        axes.set_ylim(bottom=0)
+    panels[0, 0].legend(loc="lower right")
+    figure.supxlabel("images of the family in training", fontsize=10.5)
+    figure.supylabel("mAP", fontsize=10.5)
+    alt = "mAP on a family of images against the number of its images in training, from the model and from scratch."
+    return Drawing("What a few images are worth", alt, figure)
+
+
+if __name__ == "__main__":
+    main()
