@@ -3,11 +3,11 @@
     python tests/benchmarks/finetune.py MODEL "256x320 tissue on purple" --images 1 2 5 10 20 --draws 3
 
 MODEL must not have seen the family (`split.by=family`). For each number of images, and each draw of them, a training
-starts from MODEL and another, of as many steps, from scratch; both are scored on other groups of the family, and on
-images of other families, which shows what the model has forgotten. The parameters are those of params.yaml, apart from
-the network, thresholds and normalisation, which are MODEL's. Reads data/prepared and data/split.csv of the working
-directory; prints CSV: the mean Dice and mAP over the images of the family, and, for trainings that start from MODEL,
-over the others. finetuned.py makes the table and the figure of docs/training.md of several such files.
+starts from MODEL and another, of as many steps, from scratch, or from the weights of an encoder; both are scored on
+other groups of the family, and the first on images of other families too, which shows what the model has forgotten. The
+parameters are those of params.yaml, apart from the network, thresholds and normalisation, which are MODEL's. Reads
+data/prepared and data/split.csv of the working directory; prints CSV: the mean Dice and mAP over the images of the
+family, and over the others. finetuned.py makes the table and the figure of docs/training.md of several such files.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def trained(
     )
     fabric = make_fabric(train)
     fabric.seed_everything(0, workers=False, verbose=False)
-    net = first_net(train, None, start)
+    net = first_net(train, arguments.encoder_weights, start)
     with tempfile.TemporaryDirectory() as folder:
         crops = Crops(list(records), PREPARED, train, epochs=1, seed=0)
         return Training(net, crops, settings, train, fabric, Checkpoint("key", Path(folder))).fit(
@@ -122,6 +122,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=3, help="of the images (3)")
     parser.add_argument("--scored", type=int, default=20, help="images of the family, and of the others, to score (20)")
     parser.add_argument("--steps", type=int, default=40, help="of a training (40)")
+    parser.add_argument("--encoder-weights", type=Path, help="a file of them, for trainings from scratch (random)")
     parser.add_argument("--learning-rate", type=float, default=0.0003, help="of a training from the model (0.0003)")
     return parser.parse_args()
 
