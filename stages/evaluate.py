@@ -43,7 +43,7 @@ def main() -> None:
             clamped += scale.warning is not None
             maps = segmenter.predict(rgb, scale)
             write_scores(score_path(folder, record.id), np.rint(maps[0] * 65535).astype(np.uint16))
-            write_labels(label_path(folder, record.id), segmenter.label(maps))
+            write_labels(label_path(folder, record.id), segmenter.nuclei(maps)[0])
     if clamped:
         print(f"{clamped} of {len(records)} images have nuclei too large or too small for the limits of the zoom")
     scores = score_parts(prepared=PREPARED, predictions=PREDICTIONS, split=SPLIT, parts=params.evaluate.parts)

@@ -40,7 +40,7 @@ def main() -> None:
             rgb = read_rgb(image_path(UNLABELLED, id))
             scale = segmenter.scale(rgb)
             clamped += scale.warning is not None
-            labels = segmenter.label(segmenter.predict(rgb, scale))
+            labels = segmenter.nuclei(segmenter.predict(rgb, scale))[0]
             write_labels(label_path(folder, id), labels)
             write_rgb(folder / "overlays" / f"{id}.png", overlay(rgb, labels))
             # an image without nuclei has a row too, with nothing in it

@@ -12,6 +12,7 @@ the others are done. docs/segment.md describes it all.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,9 +62,10 @@ def main() -> None:
 
     keep_freed_memory()
     segmenter = engine.open_model(arguments.model, arguments.device)
-    options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois), arguments.min_score)
+    check_model(segmenter, arguments)
+    min_score = segmenter.settings.min_score if arguments.min_score is None else arguments.min_score
+    options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois), min_score)
     large = LargeOptions(arguments.blocks, arguments.large_labels)
-    check_options(options, segmenter, arguments.model)
     files = tuple(model_files(arguments.model))
     model = Model(engine.open_model, arguments.model, files, arguments.device, hash_of(*files))
     common = common_of(everything, model.sha256, options, large)
@@ -99,14 +101,14 @@ def main() -> None:
         report(manifest, found, done, failed, f"{out}, with the model {arguments.model}")
 
 
-def check_options(options: Options, segmenter: Segmenter, model: Path) -> None:
+def check_model(segmenter: Segmenter, arguments: argparse.Namespace) -> None:
     """Raise InputError if the model can not do what the options ask for."""
-    if options.diameter is not None and segmenter.settings.diameter_px is None:
+    if arguments.diameter is not None and segmenter.settings.diameter_px is None:
         fix = "leave --diameter out, or train with train.diameter_px"
-        raise InputError("this model takes every image as it is", file=model, got="a diameter", fix=fix)
-    if options.min_score and segmenter.settings.confidence is None:
+        raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
+    if arguments.min_score and segmenter.settings.confidence is None:
         fix = "leave --min-score out, or train again: training calibrates the scores"
-        raise InputError("this model gives nuclei no score", file=model, got="a least score", fix=fix)
+        raise InputError("this model gives nuclei no score", file=arguments.model, got="a least score", fix=fix)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,7 @@ def first_settings(params: Params) -> Settings:
         tile_px=train.tile_px,
         tile_overlap_px=train.tile_overlap_px,
         flips=train.flips,
+        min_score=train.min_score,
         diameter_px=train.diameter_px,
         foreground=0.5,
         saddle_ratio=0.5,

@@ -14,6 +14,7 @@ from made_up import SETTINGS
 from nuclei.base import errors
 from nuclei.base.errors import InputError
 from nuclei.images.io import write_rgb
+from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import LOOK_PX, Segmenter, make_net, pick_device, segment_cell_image
 
 
@@ -41,6 +42,22 @@ def test_an_array_and_its_file_give_the_same_label_map(trained: Path, tmp_path: 
     np.testing.assert_array_equal(segment_cell_image(tmp_path / "a.png", segmenter), from_array)
     np.testing.assert_array_equal(segment_cell_image(rgb[..., 0], trained / "data/model"), from_array)
     assert from_array.dtype == np.uint16
+
+
+def test_a_model_drops_nuclei_below_its_least_score_and_can_be_asked_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgb, truth = draw_discs(52, 60, 75)
+    sure = Confidence(0, 1, 0)  # the score is the mean foreground probability
+    settings = dataclasses.replace(SETTINGS, instance_target="none", diameter_px=None, min_score=0.7, confidence=sure)
+    segmenter = Segmenter(make_net("Unet", SETTINGS.encoder_name, "none"), settings)
+    maps = np.where(truth == 1, 0.6, (truth > 0) * 0.9)[None].astype(np.float32)
+    monkeypatch.setattr(segmenter, "_predict", lambda rgb, zoom, flips: maps)
+    monkeypatch.setattr(segmenter, "label", lambda maps: truth)
+    expected = np.where(truth > 1, truth - 1, 0)
+    assert np.array_equal(segmenter.segment(rgb), expected)
+    assert np.array_equal(segment_cell_image(rgb, segmenter), expected)
+    assert np.array_equal(segmenter.nuclei(maps, 0)[0], truth)
+    segmenter.calibrate(None)
+    assert np.array_equal(segmenter.segment(rgb), truth)  # without scores there is nothing to go by
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,12 @@ def test_nuclei_below_the_least_score_are_dropped_and_the_others_keep_theirs(
     assert [float(row["score"]) for row in table(here / "sure")] == pytest.approx(scores[1:])
     labels = read_labels(here / "sure/image 0_labels.tif")
     assert np.array_equal(labels, np.where(dim[1] > 1, dim[1] - 1, 0))
+    of_model |= {"min_score": 0.7}
+    monkeypatch.setattr(Threshold, "settings", SimpleNamespace(**vars(Threshold.settings) | of_model))
+    run(monkeypatch, "mine/image 0.png", "-o", "as the model says")
+    assert [float(row["score"]) for row in table(here / "as the model says")] == pytest.approx(scores[1:])
+    run(monkeypatch, "mine/image 0.png", "-o", "all of them", "--min-score", "0")
+    assert [float(row["score"]) for row in table(here / "all of them")] == pytest.approx(scores)
 
 
 def correct_by_tifffile(path: Path) -> None:

@@ -18,7 +18,7 @@ from nuclei.network.sizing import Scale
 class Threshold:
     """In place of a network: the connected components of what is brighter than half."""
 
-    settings = SimpleNamespace(diameter_px=25.0, confidence=None)
+    settings = SimpleNamespace(diameter_px=25.0, min_score=0.0, confidence=None)
 
     def scale(self, rgb: np.ndarray, diameter_px: float | None = None) -> Scale:
         return Scale(diameter_px, self.settings.diameter_px)

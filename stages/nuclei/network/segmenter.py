@@ -56,6 +56,7 @@ class Settings:
     precision: Precision = "auto"
     diameter_px: Diameter | None = None
     invert_light: bool = False
+    min_score: Probability = 0.0
     confidence: Confidence | None = None
 
     @property
@@ -218,19 +219,26 @@ class Segmenter:
         return self.settings.confidence.scores(evidence(self.settings.instance_target, labels, maps))
 
     def nuclei(
-        self, maps: NDArray[np.float32], min_score: float = 0.0
+        self, maps: NDArray[np.float32], min_score: float | None = None
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """The label map of `label` without nuclei of a score below the least, and the `scores` of the others."""
+        """The label map of `label` without nuclei of a low score, and the `scores` of the others.
+
+        Args:
+            maps: as `maps` returns them.
+            min_score: the least score; that of the settings if None.
+        """
         labels = self.label(maps)
         scores = self.scores(labels, maps)
-        if scores is None or not (scores < min_score).any():
+        if scores is None:
+            return labels, None
+        keep = scores >= (self.settings.min_score if min_score is None else min_score)
+        if keep.all():
             return labels, scores
-        keep = scores >= min_score
         return renumber(labels, np.concatenate([[False], keep])), scores[keep]
 
     def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
         """Segment an (H, W, 3) uint8 image into (H, W) labels: 0 = background, 1..n the nuclei. See `maps`."""
-        return self.label(self.maps(rgb, diameter_px))
+        return self.nuclei(self.maps(rgb, diameter_px))[0]
 
 
 def make_net(arch: str, encoder_name: str, instance_target: str, encoder_weights: str | None = None) -> NucleusNet:
@@ -273,7 +281,7 @@ def segment_cell_image(
     scale = segmenter.scale(image, diameter_px)
     if scale.warning:
         warnings.warn(scale.warning, stacklevel=2)
-    return segmenter.label(segmenter.predict(image, scale))
+    return segmenter.nuclei(segmenter.predict(image, scale))[0]
 
 
 def pick_device(device: str) -> str:
