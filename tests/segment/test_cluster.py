@@ -118,6 +118,7 @@ def test_jobs_of_a_queue_leave_the_bytes_of_one_process(
 ) -> None:
     run("-o", "whole")
     monkeypatch.setenv("PYTHONPATH", str(Path(threshold.__file__).parent))
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "0.01")  # of 2 GB, which a job would wait for in vain
     monkeypatch.setattr(engine, "open_model", threshold.open_counting)
     (tmp_path / "local.yaml").write_text("cluster: local\njobs: 1\ncores: 1\nmemory: 2GB\n")
     run("-o", "out", "--cluster", "local.yaml")

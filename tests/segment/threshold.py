@@ -85,3 +85,17 @@ class Relative(Threshold):
 def open_relative(path: Path, device: str) -> Relative:
     """In place of `engine.open_model`."""
     return Relative(path)
+
+
+class LastOfJob(Deadly):
+    """A model that kills the job of its process once, as the end of its time does."""
+
+    def predict(self, rgb: np.ndarray, scale: Scale) -> np.ndarray:
+        if len(rgb) == 41 and not self.died.exists():
+            os.kill(os.getppid(), signal.SIGKILL)  # Dask's nanny, which would start another process
+        return super().predict(rgb, scale)
+
+
+def open_last_of_job(path: Path, device: str) -> LastOfJob:
+    """In place of `engine.open_model`."""
+    return LastOfJob(path)

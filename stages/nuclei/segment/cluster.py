@@ -30,6 +30,7 @@ from nuclei.base.files import remove
 from nuclei.base.machine import cores
 from nuclei.segment.batch import Batch, LargeOptions
 from nuclei.segment.finding import Image
+from nuclei.segment.jobs import running_jobs
 from nuclei.segment.manifest import opened
 from nuclei.segment.shards import FOLDER
 from nuclei.segment.slides import is_large
@@ -46,6 +47,8 @@ LIBRARY = Path(__file__).resolve().parents[2]  # the folder from which workers i
 TASK_IMAGES, TASKS_PER_WORKER = 1000, 8  # at most, and at least if there are as many images
 TASKS_AHEAD = 1000  # known to the scheduler at a time: with 1,000 paths each, some 100 MB
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+# Dask lets a worker rest at 80 % of its memory until there is less, but torch keeps what it has: it would rest for ever
+NO_PAUSE = ("DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "False")
 ALLOWED_FAILURES = 20  # deaths of workers at one task: where jobs are preempted, a few say nothing about the task
 
 
@@ -206,8 +209,10 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
                 raise InputError("the scheduler can not be reached", got=error) from None
             yield Cluster(client, max(1, len(client.nthreads())))
         elif arguments.cluster:
-            cluster, workers = _queue(arguments.cluster)
-            yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), workers)
+            cluster, jobs, processes = _queue(arguments.cluster)
+            client = stack.enter_context(distributed.Client(stack.enter_context(cluster)))
+            stack.enter_context(running_jobs(cluster, jobs))
+            yield Cluster(client, jobs * processes)
         else:
             threads = {name: max(1, cores() // arguments.workers) for name in THREADS}
             stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": threads}))
@@ -221,8 +226,8 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
             yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), arguments.workers)
 
 
-def _queue(path: Path) -> tuple[Any, int]:
-    """A cluster whose workers are jobs of a queue, as a YAML file describes it, and the number of its workers."""
+def _queue(path: Path) -> tuple[Any, int, int]:
+    """A cluster whose workers are jobs of a queue, as a YAML file describes it; how many jobs, and workers in each."""
     jobqueue = _imported("dask_jobqueue")
     classes = {"local": _imported("dask_jobqueue.local").LocalCluster} | {
         name.removesuffix("Cluster").lower(): getattr(jobqueue, name)
@@ -249,16 +254,15 @@ def _queue(path: Path) -> tuple[Any, int]:
         # the last counts: threads are torch's, and a process has one task at a time
         keywords["worker_extra_args"] = [*keywords.get("worker_extra_args", []), "--nthreads", "1"]
         cluster = classes[kind](scheduler_options={"dashboard_address": ":0"}, **keywords)
-        cluster.scale(jobs=jobs)
     except (KeyError, TypeError, ValueError) as error:
         fix = "see the documentation of dask-jobqueue for the names that this kind of cluster takes"
         raise InputError("the description of the cluster is wrong", file=path, got=error, fix=fix) from None
-    return cluster, jobs * processes
+    return cluster, jobs, processes
 
 
 def _environment(threads: int) -> list[tuple[str, str]]:
     folders = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
-    return [*((name, str(threads)) for name in THREADS), ("PYTHONPATH", folders)]
+    return [*((name, str(threads)) for name in THREADS), NO_PAUSE, ("PYTHONPATH", folders)]
 
 
 def _imported(module: str) -> Any:
