@@ -3,7 +3,8 @@
 The sample (images.py) imitates the real data; these go beyond them. Every image has its own nucleus size, density,
 outlines, contrast, blur, noise and light: fluorescence with rings, dark nucleoli, haze, glow, specks and nuclei out of
 focus; tissue in two stains of any hue, with fibres, gaps and red blood cells; bright-field; fields without any nucleus.
-What is not a nucleus in focus is never labelled. Such domain randomisation is after Tobin et al. (2017), arXiv:1703.06907.
+What is not a nucleus in focus is never labelled. Such domain randomisation is after Tobin et al. (2017),
+arXiv:1703.06907.
 """
 
 from __future__ import annotations
