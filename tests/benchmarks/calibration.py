@@ -8,14 +8,18 @@ families left out. The regression of network/confidence.py is fitted on all of t
 turn. Prints, and writes with -o, the fraction of nuclei that match an annotated one with an IoU of at least 0.5, by
 score: `before` is the mean foreground probability, `after` the calibrated score. --figure draws both. With --into the
 regression of all nuclei is written into a model.json, such as that of models/nuclei, whose training left nothing out.
+
+Then it prints the scores of the label maps without the nuclei whose calibrated score is below a least score: means over
+families, so that each counts alike, and over images.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,15 +32,36 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 from nuclei.base import files
 from nuclei.base.errors import InputError, run
 from nuclei.images.io import read_labels, read_rgb
-from nuclei.images.records import image_path, label_path, read_part
-from nuclei.network.confidence import fit
+from nuclei.images.records import image_path, label_path, read_families, read_part
+from nuclei.network.components import renumber
+from nuclei.network.confidence import Confidence, evidence, fit
 from nuclei.network.segmenter import SETTINGS, Segmenter
 from nuclei.report.drawing import Drawing, render
-from nuclei.train.calibration import Seen, joined, of_image
+from nuclei.scores.matching import is_true, match
+from nuclei.scores.metrics import pixel_counts
+from nuclei.train.calibration import Seen, joined
 
 BINS = 10
+LEAST = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
 LABELS = {"before": "mean foreground probability", "after": "calibrated score"}
 COLUMNS = ["score", "low", "high", "nuclei", "mean_score", "true"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a model found in an image that it had not seen.
+
+    Attributes:
+        family: of the image.
+        truth: the file of its label map.
+        labels: (H, W), with all nuclei.
+        seen: what the maps say for each nucleus, and whether it is true.
+    """
+
+    family: str
+    truth: Path
+    labels: NDArray[np.integer]
+    seen: Seen
 
 
 def main() -> None:
@@ -50,9 +75,10 @@ def main() -> None:
     pairs = list(zip(arguments.folds[::2], arguments.folds[1::2], strict=True))
     if len(pairs) < 2:
         raise InputError("one fold is fitted on the others", got=f"{len(pairs)} fold", expected="at least 2")
-    seen = [of_fold(arguments.prepared, model, split) for model, split in pairs]
+    folds = [of_fold(arguments.prepared, model, split) for model, split in pairs]
+    seen = [joined(found.seen for found in fold) for fold in folds]
     before = np.concatenate([expit(of[0][:, 0]) for of in seen])
-    after = np.concatenate([calibrated(seen, left_out) for left_out in range(len(seen))])
+    after = np.concatenate([regression(seen, number).scores(of[0]) for number, of in enumerate(seen)])
     true = np.concatenate([of[1] for of in seen])
     rows = [*binned("before", before, true), *binned("after", after, true)]
     print("| score | nuclei | mean score before | true | nuclei | mean score after | true |")
@@ -65,6 +91,7 @@ def main() -> None:
         print(f"{name}: expected calibration error {error:.3f}, Brier score {np.mean((scores - true) ** 2):.3f}")
     found = fit(*joined(seen))
     print(f"all {len(true)} nuclei: {found}")
+    print_least_scores(folds, seen)
     if arguments.output:
         files.write_rows(arguments.output, COLUMNS, rows)
     if arguments.figure:
@@ -93,26 +120,49 @@ def reliability(rows: Sequence[dict[str, object]]) -> Drawing:
     return Drawing("Calibration of scores", "Score of a nucleus against the fraction that are true.", figure)
 
 
-def of_fold(prepared: Path, model: Path, split: Path) -> Seen:
-    """The evidence for each nucleus that a model finds in the test part of a split, and whether it is true."""
-    segmenter = Segmenter.load(model)
-    return joined(
-        of_image(
-            segmenter,
-            segmenter.maps(read_rgb(image_path(prepared, record.id))),
-            read_labels(label_path(prepared, record.id)),
-        )
-        for record in read_part(prepared, split, "test")
-    )
+def of_fold(prepared: Path, model: Path, split: Path) -> list[Found]:
+    """What a model finds in each image of the test part of a split."""
+    segmenter, families = Segmenter.load(model), read_families(split)
+    fold = []
+    for record in read_part(prepared, split, "test"):
+        path = label_path(prepared, record.id)
+        maps = segmenter.maps(read_rgb(image_path(prepared, record.id)))
+        labels = segmenter.label(maps)
+        seen = evidence(segmenter.settings.instance_target, labels, maps), is_true(read_labels(path), labels)
+        fold.append(Found(families[record.id], path, labels, seen))
+    return fold
 
 
-def calibrated(seen: list[Seen], left_out: int) -> NDArray[np.float32]:
-    """The scores of the nuclei of one fold, by the regression of all others."""
+def regression(seen: list[Seen], left_out: int) -> Confidence:
+    """The regression of all folds but one."""
     others = joined(of for number, of in enumerate(seen) if number != left_out)
     found = fit(*others)
     if found is None:
         raise InputError("too few nuclei to fit a regression", got=len(others[1]))
-    return found.scores(seen[left_out][0])
+    return found
+
+
+def print_least_scores(folds: list[list[Found]], seen: list[Seen]) -> None:
+    """The scores of all folds, each by the regression of the others, without nuclei below each of LEAST."""
+    scores: dict[str, list[NDArray[np.float64]]] = defaultdict(list)  # by family: (LEAST, 3) of each image
+    for number, fold in enumerate(folds):
+        confidence = regression(seen, number)
+        for found in fold:
+            truth, sure = read_labels(found.truth), confidence.scores(found.seen[0])
+            kept = [renumber(found.labels, np.concatenate([[False], sure >= least])) for least in LEAST]
+            scores[found.family].append(np.array([of_labels(truth, labels) for labels in kept]))
+    of_families = np.mean([np.nanmean(images, axis=0) for images in scores.values()], axis=0)
+    of_images = np.nanmean([image for images in scores.values() for image in images], axis=0)
+    print(f"| least score | {len(scores)} families: Dice | mAP | AP50 | all images: Dice | mAP | AP50 |")
+    print("|---|---|---|---|---|---|---|")
+    for row in zip(LEAST, *of_families.T, *of_images.T, strict=True):
+        print(f"| {row[0]:g} | {' | '.join(f'{value:.3f}' for value in row[1:])} |")
+
+
+def of_labels(truth: NDArray[np.integer], labels: NDArray[np.integer]) -> tuple[float, float, float]:
+    """Dice, mAP and AP50 of a label map."""
+    matches = match(truth, labels)
+    return pixel_counts(truth > 0, labels > 0).dice, matches.map, float(matches.ap[0])
 
 
 def placed(scores: NDArray[np.floating]) -> NDArray[np.int64]:
