@@ -1,13 +1,13 @@
 """What a model does with images unlike those of a data set: enlarged nuclei, inverted images, images without nuclei.
 
-    python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40] [--min-score 0]
+    python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40] [--min-score P]
 
 MODEL is the folder of a model that was trained without the images of the part, as data/model is without test. Images of
 one part of a split are changed here, so all figures are of real images, except for the blank ones, which are drawn:
 constant, graded and noisy, in 8 bits. Prints three Markdown tables:
 
-- enlarged: images with nuclei of 20 to 50 px, enlarged until these have 60, 120 and 180 px, in windows of 1,024 px; F1
-  at IoU 0.5, pooled, with the diameter measured and given. One image of each group.
+- enlarged: images with nuclei of 20 to 50 px as they are, and enlarged until these have 60, 120 and 180 px, in windows
+  of 1,024 px; F1 at IoU 0.5, pooled, with the diameter measured and given. One image of each group.
 - inverted: mAP of fluorescence as it is and inverted. One image of each group.
 - empty: how many of 100 images, in each of which there is nothing to find, have no nucleus.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -46,9 +47,11 @@ def main() -> None:
     parser.add_argument("split", type=Path, help="data/split.csv")
     parser.add_argument("--part", default="test", help="(test)")
     parser.add_argument("--images", type=int, default=40, help="of each kind, at most (40)")
-    parser.add_argument("--min-score", type=float, default=0.0, help="drop nuclei below this score (0)")
+    parser.add_argument("--min-score", type=float, help="drop nuclei below this score (what the model says)")
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model)
+    if arguments.min_score is not None:
+        segmenter.settings = replace(segmenter.settings, min_score=arguments.min_score)
     groups = read_groups(arguments.split)
     records = {groups[record.id]: record for record in read_part(arguments.prepared, arguments.split, arguments.part)}
     pairs: list[Pair] = []
@@ -59,26 +62,34 @@ def main() -> None:
     pairs = [pairs[at] for at in np.random.default_rng(0).permutation(len(pairs))]
     enlarged(segmenter, pairs, arguments.images)
     inverted(segmenter, pairs[: arguments.images])
-    empty(segmenter, pairs, arguments.min_score)
+    empty(segmenter, pairs)
 
 
 def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int) -> None:
     print("| diameter | images | nuclei | F1, measured | F1, given | measured diameter off by more than 1.5 |")
     print("|---|---|---|---|---|---|", flush=True)
     usual = [pair for pair in pairs if USUAL_PX[0] <= (diameter(pair[1]) or 0) <= USUAL_PX[1]][:images]
-    for target_px in ENLARGED_PX:
+    for enlarged_px in (None, *ENLARGED_PX):
         hits, found, true, off = np.zeros(2), np.zeros(2), 0, 0
         for rgb, truth in usual:
-            large, labels = windowed(rgb, truth, target_px / (diameter(truth) or 1))
+            own_px = diameter(truth) or 1.0
+            target_px = enlarged_px or own_px
+            large, labels = windowed(rgb, truth, target_px / own_px)
             true += labels.max()
             scale = segmenter.scale(large)
             off += not 1 / 1.5 < (scale.diameter_px or 0) / target_px < 1.5
             for way, maps in enumerate((segmenter.predict(large, scale), segmenter.maps(large, target_px))):
-                matches = match(labels, segmenter.label(maps))
+                matches = match(labels, segmenter.nuclei(maps)[0])
                 hits[way] += matches.tp[0]
                 found[way] += matches.predicted
         f1 = 2 * hits / (found + true)
-        row = [f"{target_px} px", len(usual), true, *(f"{value:.3f}" for value in f1), f"{off} of {len(usual)}"]
+        row = [
+            "as it is" if enlarged_px is None else f"{enlarged_px} px",
+            len(usual),
+            true,
+            *(f"{value:.3f}" for value in f1),
+            f"{off} of {len(usual)}",
+        ]
         print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
@@ -114,23 +125,20 @@ def inverted(segmenter: Segmenter, pairs: list[Pair]) -> None:
     print(f"| {len(scores)}, {len(scores)} | {' | '.join(means)} | {shown} |", flush=True)
 
 
-def empty(segmenter: Segmenter, pairs: list[Pair], min_score: float) -> None:
+def empty(segmenter: Segmenter, pairs: list[Pair]) -> None:
     kinds = {
         "drawn: constant, with camera noise": constant,
         "drawn: 0 to 12 gray levels": dim,
         "drawn: uneven background": graded,
     }
 
-    def found(rgb: NDArray[np.uint8]) -> NDArray[np.integer]:
-        return segmenter.nuclei(segmenter.maps(rgb), min_score)[0]
-
     print(f"\n| images without nuclei | none found | nuclei found in {EMPTY} |\n|---|---|---|", flush=True)
     for name, draw in kinds.items():
         rng = np.random.default_rng(0)
-        report(name, [found(gray(draw(rng))) for _ in range(EMPTY)])
+        report(name, [segmenter.segment(gray(draw(rng))) for _ in range(EMPTY)])
     crops = list(background(pairs))
-    report("real background", [found(crop) for crop in crops])
-    report("real background, out of focus", [found(cv2.GaussianBlur(crop, (0, 0), 6)) for crop in crops])
+    report("real background", [segmenter.segment(crop) for crop in crops])
+    report("real background, out of focus", [segmenter.segment(cv2.GaussianBlur(crop, (0, 0), 6)) for crop in crops])
 
 
 def report(name: str, found: list[NDArray[np.integer]]) -> None:
