@@ -65,14 +65,18 @@ def main() -> None:
                 continue
             for start in (arguments.model, None):
                 before = time.monotonic()
-                tuned = trained(model, pool[:count], start, arguments)
+                tuned = trained(model, pool[:count], start, arguments, arguments.encoder_weights)
                 seconds = time.monotonic() - before
                 row = f"{arguments.family},{count},{draw},{'model' if start else 'scratch'},{seconds:.0f}"
                 print(f"{row},{scores(tuned, scored)},{scores(tuned, others) if start else ','}", flush=True)
 
 
 def trained(
-    model: Segmenter, records: Sequence[Record], start: Path | None, arguments: argparse.Namespace
+    model: Segmenter,
+    records: Sequence[Record],
+    start: Path | None,
+    arguments: argparse.Namespace,
+    encoder_weights: Path | None = None,
 ) -> Segmenter:
     """A training of `arguments.steps` steps on these images alone, with the thresholds of `model`."""
     params, settings = load(PARAMS).train, model.settings
@@ -91,7 +95,7 @@ def trained(
     )
     fabric = make_fabric(train)
     fabric.seed_everything(0, workers=False, verbose=False)
-    net = first_net(train, arguments.encoder_weights, start)
+    net = first_net(train, encoder_weights, start)
     with tempfile.TemporaryDirectory() as folder:
         crops = Crops(list(records), PREPARED, train, epochs=1, seed=0)
         return Training(net, crops, settings, train, fabric, Checkpoint("key", Path(folder))).fit(
