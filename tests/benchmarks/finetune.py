@@ -13,6 +13,7 @@ family, and over the others. finetuned.py makes the table and the figure of docs
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -96,7 +97,7 @@ def trained(
     fabric = make_fabric(train)
     fabric.seed_everything(0, workers=False, verbose=False)
     net = first_net(train, encoder_weights, start)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         crops = Crops(list(records), PREPARED, train, epochs=1, seed=0)
         return Training(net, crops, settings, train, fabric, Checkpoint("key", Path(folder))).fit(
             [], log=lambda row: None
