@@ -64,9 +64,10 @@ def main() -> None:
         for count in arguments.images:
             if count > len(pool):
                 continue
-            for start in (arguments.model, None):
+            for start in (arguments.model, None)[: 1 if arguments.no_scratch else 2]:
                 before = time.monotonic()
-                tuned = trained(model, pool[:count], start, arguments, arguments.encoder_weights)
+                weights, fraction = arguments.encoder_weights, arguments.synthetic_fraction
+                tuned = trained(model, pool[:count], start, arguments, weights, fraction)
                 seconds = time.monotonic() - before
                 row = f"{arguments.family},{count},{draw},{'model' if start else 'scratch'},{seconds:.0f}"
                 print(f"{row},{scores(tuned, scored)},{scores(tuned, others) if start else ','}", flush=True)
@@ -78,6 +79,7 @@ def trained(
     start: Path | None,
     arguments: argparse.Namespace,
     encoder_weights: Path | None = None,
+    synthetic_fraction: float = 0.0,
 ) -> Segmenter:
     """A training of `arguments.steps` steps on these images alone, with the thresholds of `model`."""
     params, settings = load(PARAMS).train, model.settings
@@ -93,6 +95,7 @@ def trained(
         invert_light=settings.invert_light,
         crops_per_image=crops_per_image,
         learning_rate=arguments.learning_rate if start else params.learning_rate,
+        synthetic_fraction=synthetic_fraction,
     )
     fabric = make_fabric(train)
     fabric.seed_everything(0, workers=False, verbose=False)
@@ -128,6 +131,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--scored", type=int, default=20, help="images of the family, and of the others, to score (20)")
     parser.add_argument("--steps", type=int, default=40, help="of a training (40)")
     parser.add_argument("--encoder-weights", type=Path, help="a file of them, for trainings from scratch (random)")
+    parser.add_argument("--synthetic-fraction", type=float, default=0.0, help="of the crops (0)")
+    parser.add_argument("--no-scratch", action="store_true", help="train from the model alone")
     parser.add_argument("--learning-rate", type=float, default=0.0003, help="of a training from the model (0.0003)")
     return parser.parse_args()
 
