@@ -10,6 +10,8 @@ import json
 import re
 import shlex
 import statistics
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -196,6 +198,13 @@ def test_the_families_left_out_are_those_of_the_table_of_images() -> None:
         means = [statistics.fmean(float(row[metric]) for row in of if row[metric]) for of in scores.values()]
         assert statistics.fmean(means) == pytest.approx(float(folds("families.csv")[MEAN, metric]["value"]), abs=2e-6)
     assert all(len({row["fold"] for row in of}) == 1 for of in scores.values())
+
+
+def test_the_curve_of_fine_tuning_is_the_committed_one() -> None:
+    text = (ROOT / "docs/training.md").read_text().split("<!-- finetuning:")[1].split("\n\n")[0]
+    script, rows = ROOT / "tests/benchmarks/finetuned.py", ROOT / "reports/bbbc038/finetuning.csv"
+    printed = subprocess.run([sys.executable, script, rows], capture_output=True, text=True, check=True).stdout
+    assert text.split("\n", 1)[1].strip() == printed.strip()
 
 
 def test_the_calibration_is_the_committed_one() -> None:

@@ -74,7 +74,9 @@ def main() -> None:
             write_labels(review / f"{name}_labels.tif", truth[name])
         write_archive(review, Path("review.zip"))
         prepare.prepare_labelled(Path("review.zip"), PREPARED, load(ROOT / "params.yaml").prepare, workers=1)
-        tuned = trained(Segmenter.load(MODEL, device="cpu"), read_index(PREPARED), MODEL, arguments)
+        tuned = trained(
+            Segmenter.load(MODEL, device="cpu"), read_index(PREPARED), MODEL, arguments, synthetic_fraction=0.5
+        )
         tuned.net.eval()
         others = [name for name in truth if name not in corrected]
         images = {name: read_rgb(Path(f"images/{name}.png")) for name in truth}

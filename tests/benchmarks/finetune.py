@@ -5,7 +5,8 @@
 MODEL must not have seen the family (`split.by=family`). For each number of images, and each draw of them, a training
 starts from MODEL and another, of as many steps, from scratch, or from the weights of an encoder; both are scored on
 other groups of the family, and the first on images of other families too, which shows what the model has forgotten. The
-parameters are those of params.yaml, apart from the network, thresholds and normalisation, which are MODEL's. Reads
+parameters are those of params.yaml, apart from the network, thresholds and normalisation, which are MODEL's. With
+--synthetic-fraction, crops of synthetic images are mixed into trainings that start from MODEL. Reads
 data/prepared and data/split.csv of the working directory; prints CSV: the mean Dice and mAP over the images of the
 family, and over the others. finetuned.py makes the table and the figure of docs/training.md of several such files.
 """
@@ -66,10 +67,11 @@ def main() -> None:
                 continue
             for start in (arguments.model, None)[: 1 if arguments.no_scratch else 2]:
                 before = time.monotonic()
-                weights, fraction = arguments.encoder_weights, arguments.synthetic_fraction
+                weights, fraction = arguments.encoder_weights, arguments.synthetic_fraction if start else 0.0
+                name = ("synthetic" if fraction else "model") if start else "scratch"
                 tuned = trained(model, pool[:count], start, arguments, weights, fraction)
                 seconds = time.monotonic() - before
-                row = f"{arguments.family},{count},{draw},{'model' if start else 'scratch'},{seconds:.0f}"
+                row = f"{arguments.family},{count},{draw},{name},{seconds:.0f}"
                 print(f"{row},{scores(tuned, scored)},{scores(tuned, others) if start else ','}", flush=True)
 
 
@@ -131,7 +133,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--scored", type=int, default=20, help="images of the family, and of the others, to score (20)")
     parser.add_argument("--steps", type=int, default=40, help="of a training (40)")
     parser.add_argument("--encoder-weights", type=Path, help="a file of them, for trainings from scratch (random)")
-    parser.add_argument("--synthetic-fraction", type=float, default=0.0, help="of the crops (0)")
+    fraction = "of the crops, in trainings from the model (0)"
+    parser.add_argument("--synthetic-fraction", type=float, default=0.0, help=fraction)
     parser.add_argument("--no-scratch", action="store_true", help="train from the model alone")
     parser.add_argument("--learning-rate", type=float, default=0.0003, help="of a training from the model (0.0003)")
     return parser.parse_args()

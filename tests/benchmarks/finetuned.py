@@ -19,7 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 from nuclei.report.drawing import Drawing, render
 
-STARTS = {"model": "from the model", "scratch": "from scratch"}
+STARTS = {
+    "scratch": "from scratch",
+    "model": "from the model",
+    "synthetic": "from the model, half of the crops synthetic",
+}
 
 
 def main() -> None:
@@ -28,22 +32,20 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="a PNG to write")
     arguments = parser.parse_args()
     found = pd.concat([pd.read_csv(path) for path in arguments.tables], ignore_index=True)
-    print("| family | images | from the model: Dice | mAP | from scratch: Dice | mAP | others: Dice | mAP | s |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for (family, images), rows in found.groupby(["family", "images"], sort=False):
-        cells = [shown(rows[rows["start"] == start], score) for start in STARTS for score in ("dice", "map")]
-        model = rows[rows["start"] == "model"]
-        cells += [shown(model, score) for score in ("dice_elsewhere", "map_elsewhere")]
-        print(f"| {family} | {images} | {' | '.join(cells)} | {model['seconds'].median():.0f} |")
+    print("| family | images | start | Dice | mAP | other families: Dice | mAP |")
+    print("|---|---|---|---|---|---|---|")
+    for (family, images, start), rows in found.groupby(["family", "images", "start"], sort=False):
+        cells = [shown(rows[score]) for score in ("dice", "map", "dice_elsewhere", "map_elsewhere")]
+        name = STARTS[start] if images else "the model as it is"
+        print(f"| {family} | {images} | {name} | {' | '.join(cells)} |")
     if arguments.output:
         arguments.output.write_bytes(render(curves, found, dpi=130).png)
 
 
-def shown(rows: pd.DataFrame, score: str) -> str:
-    """The mean over draws, with the lowest and the highest where there are several."""
-    if rows.empty:
+def shown(values: pd.Series[float]) -> str:
+    """The mean over draws, with the lowest and the highest where they differ; nothing where there are none."""
+    if values.isna().all():
         return ""
-    values = rows[score]
     span = f" ({values.min():.3f} to {values.max():.3f})" if values.nunique() > 1 else ""
     return f"{values.mean():.3f}{span}"
 
@@ -56,8 +58,12 @@ def curves(found: pd.DataFrame) -> Drawing:
     for axes in panels.flat[len(families) :]:
         axes.set_visible(False)
     for family, axes in zip(families, panels.flat, strict=False):
-        for start, colour, dashes in zip(STARTS, ("C1", "C0"), ("solid", (0, (4, 1.6))), strict=True):
-            rows = found[(found["family"] == family) & (found["start"] == start)]
+        of_family = found[found["family"] == family]
+        for start, colour, dashes in zip(
+            STARTS, ("C0", "C2", "C1"), ((0, (4, 1.6)), (0, (1, 1.2)), "solid"), strict=True
+        ):
+            begun = of_family["images"] == 0 if start != "scratch" else False
+            rows = of_family[(of_family["start"] == start) | begun]
             axes.plot(rows["images"], rows["map"], "o", color=colour, markersize=3, alpha=0.6)
             means = rows.groupby("images")["map"].mean()
             axes.plot(means.index, means, color=colour, linestyle=dashes, label=STARTS[start])
@@ -67,7 +73,7 @@ def curves(found: pd.DataFrame) -> Drawing:
         axes.minorticks_off()
         axes.set_title(family)
         axes.set_ylim(bottom=0)
-    panels[0, 0].legend(loc="lower right")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center")
     figure.supxlabel("images of the family in training", fontsize=10.5)
     figure.supylabel("mAP", fontsize=10.5)
     alt = "mAP on a family of images against the number of its images in training, from the model and from scratch."
