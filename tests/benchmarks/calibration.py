@@ -78,7 +78,8 @@ def main() -> None:
     folds = [of_fold(arguments.prepared, model, split) for model, split in pairs]
     seen = [joined(found.seen for found in fold) for fold in folds]
     before = np.concatenate([expit(of[0][:, 0]) for of in seen])
-    after = np.concatenate([regression(seen, number).scores(of[0]) for number, of in enumerate(seen)])
+    left_out = [regression(seen, number) for number in range(len(seen))]
+    after = np.concatenate([confidence.scores(of[0]) for confidence, of in zip(left_out, seen, strict=True)])
     true = np.concatenate([of[1] for of in seen])
     rows = [*binned("before", before, true), *binned("after", after, true)]
     print("| score | nuclei | mean score before | true | nuclei | mean score after | true |")
@@ -91,7 +92,7 @@ def main() -> None:
         print(f"{name}: expected calibration error {error:.3f}, Brier score {np.mean((scores - true) ** 2):.3f}")
     found = fit(*joined(seen))
     print(f"all {len(true)} nuclei: {found}")
-    print_least_scores(folds, seen)
+    print_least_scores(folds, left_out)
     if arguments.output:
         files.write_rows(arguments.output, COLUMNS, rows)
     if arguments.figure:
@@ -142,11 +143,10 @@ def regression(seen: list[Seen], left_out: int) -> Confidence:
     return found
 
 
-def print_least_scores(folds: list[list[Found]], seen: list[Seen]) -> None:
+def print_least_scores(folds: list[list[Found]], left_out: list[Confidence]) -> None:
     """The scores of all folds, each by the regression of the others, without nuclei below each of LEAST."""
     scores: dict[str, list[NDArray[np.float64]]] = defaultdict(list)  # by family: (LEAST, 3) of each image
-    for number, fold in enumerate(folds):
-        confidence = regression(seen, number)
+    for confidence, fold in zip(left_out, folds, strict=True):
         for found in fold:
             truth, sure = read_labels(found.truth), confidence.scores(found.seen[0])
             kept = [renumber(found.labels, np.concatenate([[False], sure >= least])) for least in LEAST]
