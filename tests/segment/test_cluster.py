@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import threshold
 from results import contents
 from test_shards import Run, images, run
 
+from nuclei.base.errors import InputError
 from nuclei.export import engine
 from nuclei.segment import cluster, pipelined, tasks
 from nuclei.segment.finding import Image
@@ -111,6 +115,43 @@ def test_a_process_that_is_killed_changes_no_byte(run: Run, tmp_path: Path, monk
     run("-o", "out", "--workers", "2", "--model", "model")
     assert (tmp_path / "model/died").exists()
     assert same_files(tmp_path / "out", tmp_path / "whole")
+
+
+DYING = """
+import os, signal
+from pathlib import Path
+folder = Path({folder!r})
+(folder / f"{{os.getpid()}}.pid").touch()
+if not (folder / "once").exists() or not (folder / "died").exists():
+    (folder / "died").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""  # for workers to run when they start: they die, or, where there is a file `once`, only until one has died
+
+
+def alive(folder: Path) -> int:
+    """How many of the workers that have run `DYING` are alive."""
+    return sum(psutil.pid_exists(int(path.stem)) for path in folder.glob("*.pid"))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has none")
+def test_workers_that_are_killed_while_they_start_are_started_again_and_then_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dask
+
+    given = argparse.Namespace(workers=2, scheduler=None, cluster=None)
+    with dask.config.set({"distributed.worker.preload": [DYING.format(folder=str(tmp_path))]}):
+        with pytest.raises(InputError, match=r"can not be started(.|\n)*fewer workers"), cluster.connected(given):
+            pass
+        assert capsys.readouterr().err.count("started again") == cluster.START_TRIES - 1
+        assert alive(tmp_path) == 0
+        (tmp_path / "died").unlink()
+        (tmp_path / "once").touch()
+        with cluster.connected(given) as connected:
+            assert connected is not None and connected.client.submit(abs, -3).result() == 3
+            assert alive(tmp_path) == 2
+        assert (tmp_path / "died").exists() and alive(tmp_path) == 0
+    assert capsys.readouterr().err.count("started again") == 1
 
 
 def test_jobs_of_a_queue_leave_the_bytes_of_one_process(

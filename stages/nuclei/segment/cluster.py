@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from tqdm import tqdm
 
 from nuclei.base.errors import InputError
 from nuclei.base.files import remove
@@ -49,6 +50,7 @@ TASKS_AHEAD = 1000  # known to the scheduler at a time: with 1,000 paths each, s
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Dask lets a worker rest at 80 % of its memory until there is less, but torch keeps what it has: it would rest for ever
 NO_PAUSE = ("DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE", "False")
+START_TRIES = 3  # to start the workers of this machine
 ALLOWED_FAILURES = 20  # deaths of workers at one task: where jobs are preempted, a few say nothing about the task
 
 
@@ -190,7 +192,8 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
     """The workers that the options of `add_worker_options` name, until the end of the block; None without any.
 
     Raises:
-        InputError: the options are wrong, a package is missing, or the scheduler can not be reached.
+        InputError: the options are wrong, a package is missing, the scheduler can not be reached, or the workers of
+            this machine ended again and again while they started.
     """
     if arguments.workers is not None and arguments.workers < 1:
         raise InputError("the number of workers is wrong", got=arguments.workers, expected="at least 1")
@@ -216,14 +219,33 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
         else:
             threads = {name: max(1, cores() // arguments.workers) for name in THREADS}
             stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": threads}))
-            cluster = distributed.LocalCluster(
-                n_workers=arguments.workers,
-                threads_per_worker=1,  # of Dask: one task at a time
-                memory_limit=0,  # none: what an image needs decides, not a share of the memory
-                dashboard_address=":0",  # any free port
-                silence_logs=logging.ERROR,
-            )
+            cluster = _local(arguments.workers)
             yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), arguments.workers)
+
+
+def _local(workers: int, tries: int = START_TRIES) -> Any:
+    """A cluster of processes on this machine.
+
+    Dask replaces a worker that dies, but not one that dies before it has started: then it closes them all.
+    """
+    from distributed import LocalCluster
+
+    try:
+        return LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,  # of Dask: one task at a time
+            memory_limit=0,  # none: what an image needs decides, not a share of the memory
+            dashboard_address=":0",  # any free port
+            silence_logs=logging.ERROR,
+        )
+    except RuntimeError as error:
+        got = error.__cause__ or error
+        if tries == 1:
+            expected = f"{workers} processes that start, in one of {START_TRIES} tries"
+            fix = "perhaps the memory was full: take fewer workers; then run it again, and it goes on"
+            raise InputError("the workers can not be started", got=got, expected=expected, fix=fix) from None
+    tqdm.write(f"a worker ended while it started, and all are started again: {got}", file=sys.stderr)
+    return _local(workers, tries - 1)
 
 
 def _queue(path: Path) -> tuple[Any, int, int]:
