@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -152,6 +153,22 @@ def test_workers_that_are_killed_while_they_start_are_started_again_and_then_an_
             assert alive(tmp_path) == 2
         assert (tmp_path / "died").exists() and alive(tmp_path) == 0
     assert capsys.readouterr().err.count("started again") == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has none")
+def test_a_worker_that_takes_long_to_start_again_is_waited_for() -> None:
+    import dask
+
+    given = argparse.Namespace(workers=2, scheduler=None, cluster=None)
+    late = {"distributed.deploy.lost-worker-timeout": "10ms"}  # by default it is 15 s
+    with dask.config.set(late), cluster.connected(given) as connected:
+        assert connected is not None
+        killed = next(iter(connected.client.run(os.getpid).values()))
+        psutil.Process(killed).kill()
+        until = time.monotonic() + 60
+        while killed in (found := connected.client.run(os.getpid, on_error="ignore").values()) or len(found) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
 
 def test_jobs_of_a_queue_leave_the_bytes_of_one_process(

@@ -31,7 +31,7 @@ from nuclei.base.files import remove
 from nuclei.base.machine import cores
 from nuclei.segment.batch import Batch, LargeOptions
 from nuclei.segment.finding import Image
-from nuclei.segment.jobs import running_jobs
+from nuclei.segment.jobs import NEVER, running_jobs
 from nuclei.segment.manifest import opened
 from nuclei.segment.shards import FOLDER
 from nuclei.segment.slides import is_large
@@ -218,7 +218,8 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
             yield Cluster(client, jobs * processes)
         else:
             threads = {name: max(1, cores() // arguments.workers) for name in THREADS}
-            stack.enter_context(dask.config.set({"distributed.nanny.pre-spawn-environ": threads}))
+            settings = {"distributed.nanny.pre-spawn-environ": threads, "distributed.deploy.lost-worker-timeout": NEVER}
+            stack.enter_context(dask.config.set(settings))
             cluster = _local(arguments.workers)
             yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), arguments.workers)
 

@@ -22,7 +22,7 @@ CHECK_S = 1  # between two looks at the workers: a job that none has seen is tak
 LOST_S = 60  # without its workers, after which a job has ended; twice as long without any worker is said; and
 # between two tries to submit it again when the queue has refused it
 NO_WORKER = "no job has a worker"
-NEVER = "3650 days"  # for Dask, which would cancel a job of one worker sooner, and submit none in its place
+NEVER = "3650 days"  # for Dask, which would give up a job or process 15 s after its worker died, and start none instead
 
 
 @contextmanager
