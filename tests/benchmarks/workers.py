@@ -3,16 +3,18 @@
     python tests/benchmarks/workers.py IMAGES [--rounds 3] [--workers 2] [--kills 20] [--seed 0]
 
 Segments a folder of images with the shipped model, in turn with one process on one core and with N workers on N cores,
-and prints the medians, and how many times faster the workers are. Then it starts the run with workers again and again
-and kills, at random moments, one of the workers or the client (SIGKILL), until there were so many kills, lets it end,
-and compares every result with that of one process. Where a run ends before it was killed, its results are removed and
-the next one starts from nothing. Exits with 1 where results differ, a process is left, or the death of a worker ends
-the run. Needs requirements-cluster.txt.
+and prints the medians, and how many times faster the workers are. Then it starts the run with workers and kills, at
+random moments, in turn one of the workers and the client (SIGKILL), until there were so many kills. After a kill of the
+client it gives the same command again. A run that ends is compared with that of one process, its results are removed,
+and the next one starts from nothing; the last one is let end too. An image at which workers died twice is left out with
+exit status 1, as docs/scale.md says: such images are counted, and the same command is given again. Exits with 1 where
+results differ, a process is left, or a run ends with another error. Needs requirements-cluster.txt.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import re
@@ -30,18 +32,21 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 LONG_S = 3600  # a guard against hangs
 GONE_S = 10  # in which the workers of a killed client end
+LEFT_OUT = "workers died while they segmented the image"
 
 
-def started(images: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
-    """Start segment.py with one thread for each worker, on as many cores."""
+def started(images: Path, out: Path, workers: int, errors: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start segment.py with one thread for each worker, on as many cores; what it says of errors goes to a file."""
     given = [str(images), "-o", str(out), "--workers", str(workers), "--device", "cpu"]
     cores = sorted(os.sched_getaffinity(0))[:workers]
-    return subprocess.Popen(
-        ["taskset", "-c", ",".join(map(str, cores)), sys.executable, str(ROOT / "stages/segment.py"), *given],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with (errors or Path(os.devnull)).open("wb") as stderr:
+        return subprocess.Popen(
+            ["taskset", "-c", ",".join(map(str, cores)), sys.executable, str(ROOT / "stages/segment.py"), *given],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"},
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,  # by which `Run` knows its processes
+        )
 
 
 def seconds(images: Path, out: Path, workers: int) -> float:
@@ -62,27 +67,78 @@ def results(out: Path) -> dict[str, bytes]:
     return found
 
 
-def kill(images: Path, out: Path, workers: int, wait_s: float, kind: str) -> bool:
-    """Start a run, kill a worker or the client after a while, and wait for the end; False if it had ended before."""
-    process = started(images, out, workers)
+class Run:
+    """A run with workers, which may be killed.
+
+    Args:
+        command: the arguments of `started` but the last.
+        expected: the results of an undisturbed run.
+        log: a file for what it says.
+    """
+
+    def __init__(self, command: tuple[Path, Path, int], expected: dict[str, bytes], log: Path) -> None:
+        self.command, self.expected, self.log = command, expected, log
+        self.kills, self.counts = 0, Counter[str]()
+        self.start()
+
+    def start(self) -> None:
+        """Give the command."""
+        self.process, self.begun = started(*self.command, self.log), time.perf_counter()
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that the client has spawned; multiprocessing has another one beside them."""
+        found = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if "spawn_main" in " ".join(child.cmdline()):
+                    found.append(child)
+        return found
+
+    def kill(self, kind: str) -> None:
+        """Kill one of the workers, or the client if that is meant or there are none yet, and give the command again."""
+        workers = self.workers()
+        kind = kind if workers else "client"
+        self.kills += 1
+        self.counts[kind] += 1
+        done = len(list(self.command[1].glob("*_labels.tif")))
+        after = time.perf_counter() - self.begun
+        print(f"{self.kills}: {kind} of {len(workers)}, after {after:.1f} s, {done} label maps", flush=True)
+        if kind == "client":
+            self.process.kill()
+            self.process.wait()
+            self.none_left()
+            self.start()
+        else:
+            random.choice(workers).kill()
+
+    def ended(self) -> bool:
+        """Compare what a run that has ended has left; False, and start it again, if it has left out an image."""
+        self.none_left()
+        if self.process.returncode:
+            said = self.log.read_text()
+            if LEFT_OUT not in said:
+                sys.exit(f"after {dict(self.counts)} the run ended with {self.process.returncode}:\n{said}")
+            self.counts["left out"] += said.count(LEFT_OUT)
+            self.start()
+            return False
+        if results(self.command[1]) != self.expected:
+            sys.exit(f"after {dict(self.counts)} the results differ from those of one process")
+        return True
+
+    def none_left(self) -> None:
+        """Exit if there are processes of the run a while after its end."""
+        until = time.perf_counter() + GONE_S
+        while left := [process for process in psutil.process_iter() if session(process) == self.process.pid]:
+            if time.perf_counter() > until:
+                sys.exit(f"after {dict(self.counts)} these were left: {left}")
+            time.sleep(0.1)
+
+
+def session(process: psutil.Process) -> int | None:
     try:
-        process.wait(wait_s)
-        return False
-    except subprocess.TimeoutExpired:
-        family = psutil.Process(process.pid).children(recursive=True)
-    spawned = [child for child in family if "spawn_main" in " ".join(child.cmdline())]
-    if kind == "worker" and not spawned:
-        kind = "client"
-    if kind == "client":
-        process.kill()
-    else:
-        random.choice(spawned).kill()
-    if process.wait(LONG_S) and kind == "worker":
-        sys.exit("the run ended because one of its workers was killed")
-    _, left = psutil.wait_procs(family, timeout=GONE_S)
-    if left:
-        sys.exit(f"after the {kind} was killed these were left: {left}")
-    return True
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 def main() -> None:
@@ -107,18 +163,22 @@ def main() -> None:
         print(f"{alone / together:.2f} times as fast; {len(expected)} files", flush=True)
         if results(many) != expected:
             sys.exit("the results of the workers differ from those of one process")
-        counts: Counter[str] = Counter()
-        while counts.total() < given.kills:
-            kind = ("worker", "client")[counts.total() % 2]
-            if kill(given.images, killed, given.workers, random.uniform(0, together), kind):
-                counts[kind] += 1
-            else:
+        run = Run((given.images, killed, given.workers), expected, Path(name) / "errors")
+        ended = 0
+        while run.kills < given.kills:
+            try:
+                run.process.wait(random.uniform(0, together))
+            except subprocess.TimeoutExpired:
+                run.kill(("worker", "client")[run.kills % 2])
+                continue
+            if run.ended():
+                ended += 1
                 shutil.rmtree(killed)
-        if started(given.images, killed, given.workers).wait(LONG_S) or results(killed) != expected:
-            sys.exit(f"after {counts} the results differ from those of one process")
-        print(
-            f"kills of a worker: {counts['worker']}, of the client: {counts['client']}: the same {len(expected)} files"
-        )
+                run.start()
+        run.process.wait(LONG_S)
+        while not run.ended():
+            run.process.wait(LONG_S)
+        print(f"{dict(run.counts)}: {ended + 1} runs ended, each with the same {len(expected)} files")
 
 
 if __name__ == "__main__":
