@@ -1,14 +1,15 @@
 """How much faster are workers than one process, and do they survive kills?
 
-    python tests/benchmarks/workers.py IMAGES [--rounds 3] [--workers 2] [--kills 20] [--seed 0]
+    python tests/benchmarks/workers.py IMAGES [--rounds 3] [--workers 2] [--kills 20] [--of worker client] [--seed 0]
 
 Segments a folder of images with the shipped model, in turn with one process on one core and with N workers on N cores,
 and prints the medians, and how many times faster the workers are. Then it starts the run with workers and kills, at
-random moments, in turn one of the workers and the client (SIGKILL), until there were so many kills. After a kill of the
-client it gives the same command again. A run that ends is compared with that of one process, its results are removed,
-and the next one starts from nothing; the last one is let end too. An image at which workers died twice is left out with
-exit status 1, as docs/scale.md says: such images are counted, and the same command is given again. Exits with 1 where
-results differ, a process is left, or a run ends with another error. Needs requirements-cluster.txt.
+random moments, in turn one of the workers and the client (SIGKILL), until there were so many kills; with `--of worker`
+only workers, so that a run that hangs is found. After a kill of the client it gives the same command again. A run that
+ends is compared with that of one process, its results are removed, and the next one starts from nothing; the last one
+is let end too. An image at which workers died twice is left out with exit status 1, as docs/scale.md says: such images
+are counted, and the same command is given again. Exits with 1 where results differ, a process is left, or a run hangs
+or ends with another error. Needs requirements-cluster.txt.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -32,6 +34,7 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 LONG_S = 3600  # a guard against hangs
 GONE_S = 10  # in which the workers of a killed client end
+KINDS = ("worker", "client")
 LEFT_OUT = "workers died while they segmented the image"
 
 
@@ -94,10 +97,15 @@ class Run:
                     found.append(child)
         return found
 
-    def kill(self, kind: str) -> None:
-        """Kill one of the workers, or the client if that is meant or there are none yet, and give the command again."""
-        workers = self.workers()
-        kind = kind if workers else "client"
+    def kill(self, kinds: Sequence[str]) -> None:
+        """Kill one of the workers, or the client and give the command again; the client too if there are no workers."""
+        if time.perf_counter() - self.begun > LONG_S:
+            sys.exit(f"after {dict(self.counts)} the run does not end")
+        workers, kind = self.workers(), kinds[self.kills % len(kinds)]
+        if not workers:
+            if "client" not in kinds:
+                return
+            kind = "client"
         self.kills += 1
         self.counts[kind] += 1
         done = len(list(self.command[1].glob("*_labels.tif")))
@@ -147,6 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--of", nargs="+", choices=KINDS, default=KINDS, help="what is killed, in turn")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     given = parser.parse_args()
     random.seed(given.seed)
@@ -169,7 +178,7 @@ def main() -> None:
             try:
                 run.process.wait(random.uniform(0, together))
             except subprocess.TimeoutExpired:
-                run.kill(("worker", "client")[run.kills % 2])
+                run.kill(given.of)
                 continue
             if run.ended():
                 ended += 1
