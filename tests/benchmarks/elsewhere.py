@@ -1,6 +1,7 @@
 """What a model does with images unlike those of a data set: enlarged nuclei, inverted images, images without nuclei.
 
-    python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40] [--min-score P]
+    python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40]
+        [--window-px 1024] [--min-score P]
 
 MODEL is the folder of a model that was trained without the images of the part, as data/model is without test. Images of
 one part of a split are changed here, so all figures are of real images, except for the blank ones, which are drawn:
@@ -47,6 +48,7 @@ def main() -> None:
     parser.add_argument("split", type=Path, help="data/split.csv")
     parser.add_argument("--part", default="test", help="(test)")
     parser.add_argument("--images", type=int, default=40, help="of each kind, at most (40)")
+    parser.add_argument("--window-px", type=int, default=WINDOW_PX, help=f"of enlarged images, at most ({WINDOW_PX})")
     parser.add_argument("--min-score", type=float, help="drop nuclei below this score (what the model says)")
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model)
@@ -60,12 +62,12 @@ def main() -> None:
             paths = image_path(arguments.prepared, record.id), label_path(arguments.prepared, record.id)
             pairs.append((read_rgb(paths[0]), read_labels(paths[1])))
     pairs = [pairs[at] for at in np.random.default_rng(0).permutation(len(pairs))]
-    enlarged(segmenter, pairs, arguments.images)
+    enlarged(segmenter, pairs, arguments.images, arguments.window_px)
     inverted(segmenter, pairs[: arguments.images])
     empty(segmenter, pairs)
 
 
-def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int) -> None:
+def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int, window_px: int) -> None:
     print("| diameter | images | nuclei | F1, measured | F1, given | measured diameter off by more than 1.5 |")
     print("|---|---|---|---|---|---|", flush=True)
     usual = [pair for pair in pairs if USUAL_PX[0] <= (diameter(pair[1]) or 0) <= USUAL_PX[1]][:images]
@@ -74,7 +76,7 @@ def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int) -> None:
         for rgb, truth in usual:
             own_px = diameter(truth) or 1.0
             target_px = enlarged_px or own_px
-            large, labels = windowed(rgb, truth, target_px / own_px)
+            large, labels = windowed(rgb, truth, target_px / own_px, window_px)
             true += labels.max()
             scale = segmenter.scale(large)
             off += not 1 / 1.5 < (scale.diameter_px or 0) / target_px < 1.5
@@ -93,9 +95,9 @@ def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int) -> None:
         print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
-def windowed(rgb: NDArray[np.uint8], truth: NDArray[np.integer], zoom: float) -> Pair:
+def windowed(rgb: NDArray[np.uint8], truth: NDArray[np.integer], zoom: float, window_px: int) -> Pair:
     """The middle of an enlarged image and its label map, without nuclei of which the cut leaves less than half."""
-    height, width = (min(side, round(WINDOW_PX / zoom)) for side in truth.shape)
+    height, width = (min(side, round(window_px / zoom)) for side in truth.shape)
     top, left = (truth.shape[0] - height) // 2, (truth.shape[1] - width) // 2
     place = slice(top, top + height), slice(left, left + width)
     whole, cut = np.bincount(truth.ravel()), truth[place].copy()
