@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nuclei.base.errors import InputError
+from nuclei.network.folding import folded
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in 0..1, with which published encoders were trained
 STD = (0.229, 0.224, 0.225)
@@ -52,6 +53,7 @@ class NucleusNet(nn.Module):
         encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
+        self.folded: list[NucleusNet] = []  # one or none; a list, so that its weights are not this network's
         unet: Any = _unet(arch, encoder_name, encoder_weights)
         self.unet = unet
         convolution, upsampling, _ = unet.segmentation_head
@@ -80,8 +82,24 @@ class NucleusNet(nn.Module):
 
     def predict(self, image: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W) float32: the sigmoid of both."""
+        net = self.folded[0] if self.folded else self
         # in float32: just below 1 a bfloat16 moves in steps of 1/256
-        return torch.cat([raw.float().sigmoid() for raw in self(image) if raw is not None], 1)
+        return torch.cat([raw.float().sigmoid() for raw in net(image) if raw is not None], 1)
+
+    def fold(self) -> None:
+        """Predict with batch normalisation folded into the convolutions, until the weights change; see `folded`."""
+        self.folded = []
+        self.folded = [folded(self, lambda net, image: torch.cat([raw for raw in net(image) if raw is not None], 1))]
+
+    def train(self, mode: bool = True) -> NucleusNet:
+        """As of any module. In training the weights change."""
+        self.folded = [] if mode else self.folded
+        return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """As of any module."""
+        self.folded = []
+        return super().load_state_dict(*args, **kwargs)
 
 
 def _unet(arch: str, encoder_name: str, encoder_weights: str | None) -> nn.Module:

@@ -31,9 +31,7 @@ WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "
 FIX = "train one: dvc repro train"
 ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first passes, which measure the diameter
 LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes
-LOOK_PX = (
-    384  # side of what a look sees at most, so that its cost does not grow with the image; measured in docs/speed.md
-)
+LOOK_PX = 384  # side of what a look sees at most, so that its cost does not grow with the image; see docs/speed.md
 ENLARGED = 0.8  # of the diameter of training: with smaller nuclei an image is looked at enlarged too
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -77,6 +75,8 @@ class Segmenter:
         self.settings, self.device = settings, device
         self.dtype = DTYPES[pick_precision(settings.precision, device)]
         self.net = net.eval().to(device).to(memory_format=torch.channels_last)
+        if isinstance(net, NucleusNet):  # not one that ONNX Runtime computes
+            net.fold()
 
     @classmethod
     def load(cls, folder: str | Path = MODEL, *, device: str = "auto") -> Segmenter:
