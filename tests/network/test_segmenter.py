@@ -15,7 +15,7 @@ from nuclei.base import errors
 from nuclei.base.errors import InputError
 from nuclei.images.io import write_rgb
 from nuclei.network.confidence import Confidence
-from nuclei.network.segmenter import LOOK_PX, Segmenter, make_net, pick_device, segment_cell_image
+from nuclei.network.segmenter import ENLARGED_LOOK_PX, LOOK_PX, Segmenter, make_net, pick_device, segment_cell_image
 
 
 def test_a_full_disk_ends_in_one_clear_error_when_a_model_is_saved(trained: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_an_enlarged_copy_is_looked_at_only_where_nuclei_are_small(monkeypatch: 
     assert seen == [20, 40, 80, 160]
     seen.clear()
     segmenter.scale(square(8, 160))
-    assert seen == [20, 40, 80, 160, 320]
+    assert seen == [20, 40, 80, 160, ENLARGED_LOOK_PX]
 
 
 def test_what_a_look_sees_does_not_grow_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_what_a_look_sees_does_not_grow_with_the_image(monkeypatch: pytest.Monke
     rgb = square(8, 1600)
     rgb[1300:1308, 900:908] = rgb[1320:1328, 900:908] = 255  # two squares lie here, one in the upper left corner
     found = segmenter.scale(rgb)
-    assert seen == [200, *[LOOK_PX] * 4]
+    assert seen == [200, *[LOOK_PX] * 3, ENLARGED_LOOK_PX]
     assert found.diameter_px == pytest.approx(2 * 8 / np.pi**0.5, rel=0.1)
 
 

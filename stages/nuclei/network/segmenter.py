@@ -32,6 +32,7 @@ FIX = "train one: dvc repro train"
 ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first passes, which measure the diameter
 LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes
 LOOK_PX = 384  # side of what a look sees at most, so that its cost does not grow with the image; see docs/speed.md
+ENLARGED_LOOK_PX = 256  # the same of the enlarged look, in which a part of 128 px holds enough of these small nuclei
 ENLARGED = 0.8  # of the diameter of training: with smaller nuclei an image is looked at enlarged too
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -139,7 +140,7 @@ class Segmenter:
         Where the diameter is not given, the network looks at copies of the image at the scales LOOKS, and at an
         enlarged one where the nuclei of the image itself are smaller than in training; `most_plausible` says which look
         tells how large they are. The first look is at the whole image; each further one is at LOOK_PX by LOOK_PX pixels
-        at most, where the look before saw the most foreground.
+        at most, the enlarged one at ENLARGED_LOOK_PX, where the look before saw the most foreground.
 
         Args:
             diameter_px: as for `maps`.
@@ -155,7 +156,7 @@ class Segmenter:
         _, found, maps = looks[-1]
         seen = [(zoom, *look[:2]) for zoom, look in zip(LOOKS, looks, strict=True)]
         if found is not None and found < ENLARGED * target_px:
-            seen.append((2.0, *self._look(fullest(part, maps[0], LOOK_PX // 2), 2.0)[:2]))
+            seen.append((2.0, *self._look(fullest(part, maps[0], ENLARGED_LOOK_PX // 2), 2.0)[:2]))
         measured = most_plausible(seen, target_px)
         same = measured is None or 1 / SAME_SCALE < target_px / measured < SAME_SCALE
         final = same and part is normalised and not self.settings.flips
