@@ -139,6 +139,7 @@ def test_a_renamed_parameter_says_its_new_name(old: str, new: str, tmp_path: Pat
         (("train", "tile_overlap_px"), 600, "train.tile_overlap_px"),
         (("train", "crop_px"), 100, "multiple of 32"),
         (("split", "fold"), 5, r"split.fold: got 5, it should be 0 to 4"),
+        (("train", "stop_epoch"), 17, r"train.stop_epoch: got 17, it should be at most 16, which is epochs"),
         (("train", "devices"), 0, "train.devices: got 0, it should be auto or a whole number"),
         (("evaluate", "parts"), ["val", "val"], "name each part once"),
         (("evaluate", "parts"), [], "at least 1 item"),

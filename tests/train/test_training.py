@@ -242,6 +242,19 @@ def test_without_validation_images_the_last_epoch_is_kept(tmp_path: Path) -> Non
     assert [set(row) & {"train_loss", "val_loss"} for row in training.history] == [{"train_loss"}] * 2
 
 
+def test_a_training_that_is_stopped_after_an_epoch_is_the_beginning_of_the_whole_one(tmp_path: Path) -> None:
+    small: dict[str, object] = {"encoder_name": SMALLEST, "crops_per_image": 1}
+    whole, _ = training_of(tmp_path / "whole", **small)
+    after: list[dict[str, torch.Tensor]] = []
+    keep = lambda row: after.append({name: w.clone() for name, w in whole.average.module.state_dict().items()})  # noqa: E731
+    whole.fit([], log=keep)
+    stopped, _ = training_of(tmp_path / "stopped", **small, stop_epoch=1)
+    kept = stopped.fit([], log=lambda row: None).net.state_dict()
+    assert len(stopped.history) == 1 and stopped.history[0] == whole.history[0]
+    assert all(torch.equal(kept[name], value) for name, value in after[0].items())
+    assert not all(torch.equal(kept[name], value) for name, value in after[1].items())
+
+
 @pytest.mark.parametrize(("dices", "best"), [((0.9, 0.2), 0), ((0.2, 0.9), 1), ((0.5, 0.5), 1), ((0.0, 0.0), 1)])
 def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_last(
     dices: tuple[float, ...], best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -135,6 +135,7 @@ class Train:
     learning_rate: Positive
     weight_decay: NotNegative
     schedule: Literal["cosine", "constant"]
+    stop_epoch: Count | None
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     dice_weight: Probability
@@ -317,7 +318,11 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
     tile, overlap = _number(values, "train.tile_px"), _number(values, "train.tile_overlap_px")
     val, test = _number(values, "split.val_fraction"), _number(values, "split.test_fraction")
     folds, fold = _number(values, "split.folds"), _number(values, "split.fold")
+    epochs, stop = _number(values, "epochs"), _number(values, "train.stop_epoch")
     found = []
+    if stop > epochs:
+        names = {"epochs", "train.stop_epoch"}
+        found.append((names, f"train.stop_epoch: got {stop:g}, it should be at most {epochs:g}, which is epochs"))
     if fold >= folds:
         names = {"split.folds", "split.fold"}
         found.append((names, f"split.fold: got {fold:g}, it should be 0 to {folds - 1:g}, one less than split.folds"))

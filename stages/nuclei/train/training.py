@@ -57,6 +57,7 @@ class Training:
     ) -> None:
         self.crops, self.settings, self.train, self.fabric, self.checkpoint = crops, settings, train, fabric, checkpoint
         self.steps_per_epoch = crops.per_epoch // train.batch_size
+        self.last_epoch = train.stop_epoch or crops.epochs
         net = net.to(memory_format=torch.channels_last)
         if fabric.world_size > 1 and fabric.device.type == "cuda":  # statistics over the slices of all processes
             net = cast(NucleusNet, torch.nn.SyncBatchNorm.convert_sync_batchnorm(net))
@@ -71,7 +72,7 @@ class Training:
         self.best: dict[str, Tensor] = {}
 
     def fit(self, validation: Sequence[Record], log: Callable[[Row], None]) -> Segmenter:
-        """Train to the last epoch and return the model of the epoch with the highest validation Dice.
+        """Train to the last epoch, or to `train.stop_epoch`, and return the model of the best one by validation Dice.
 
         Args:
             validation: the images that choose the epoch; if there are none, the last epoch is returned, and the rows
@@ -85,7 +86,7 @@ class Training:
         for row in self.history:
             log(row)
         batches = self.batches(first=len(self.history))
-        for epoch in range(len(self.history) + 1, self.crops.epochs + 1):
+        for epoch in range(len(self.history) + 1, self.last_epoch + 1):
             start = time.monotonic()
             # what dropout draws depends on the epoch, not on those before it: a resumed run draws the same
             torch.manual_seed(_seed(self.crops.seed, epoch, self.fabric.global_rank))
@@ -153,7 +154,7 @@ class Training:
         share = size // self.fabric.world_size
         batches = [
             list(range(start + rank * share, start + (rank + 1) * share))
-            for start in range(first * per_epoch, self.crops.epochs * per_epoch, size)
+            for start in range(first * per_epoch, self.last_epoch * per_epoch, size)
         ]
         on_cpu = self.fabric.device.type == "cpu"
         here = self.fabric.world_size // self.train.nodes  # processes on this machine
