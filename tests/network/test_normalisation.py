@@ -57,6 +57,18 @@ def test_a_gray_image_and_its_inverse_become_the_same_if_light_ones_are_inverted
     assert abs(inverted - normalise_percentiles(dark, 1, 99)).max() <= 255 / 60  # percentiles are whole gray levels
 
 
+@given(seed=st.integers(0, 2**31 - 1), gain=st.integers(10, 200))
+def test_a_gray_image_and_its_inverse_get_the_same_contrast(seed: int, gain: int) -> None:
+    random = np.random.default_rng(seed)
+    gray = random.integers(0, 5, (30, 30, 1), np.uint8)
+    gray[:9] += np.uint8(gain)  # nuclei on less than a third of it, however dim
+    dark = np.repeat(gray, 3, axis=2)
+    inverted = normalise_percentiles(255 - dark, TRAIN.normalise_low, TRAIN.normalise_high)
+    plain = normalise_percentiles(dark, TRAIN.normalise_low, TRAIN.normalise_high)
+    assert np.array_equal(255 - inverted, plain)
+    assert plain[:9].min() > 255 / 2 > plain[9:].max()
+
+
 def test_a_colour_image_is_never_inverted() -> None:
     tissue = np.full((20, 20, 3), (230, 200, 225), np.uint8)
     tissue[:5] = (90, 60, 150)

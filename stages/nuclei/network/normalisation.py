@@ -17,9 +17,14 @@ def normalise_percentiles(
 ) -> NDArray[np.uint8]:
     """Map the `low` and `high` percentiles of all values of an image to 0 and 255, linearly, and clip.
 
-    The three channels share one mapping, so colours keep their hue. An image of one value becomes black. In an image
-    with a light background and few nuclei the low percentile belongs to the background too, and mapping it to 0 would
-    amplify noise until it looks like nuclei. There the black level is at most `LIGHTEST_BLACK` of the white level.
+    The three channels share one mapping, so colours keep their hue. An image of one value becomes black.
+
+    A gray image with a light background gets the contrast that its inverse would get. So inverted fluorescence shows
+    its nuclei as clearly as the plain image does, however dim they are.
+
+    In a colour image with a light background and few nuclei the low percentile belongs to the background too, and
+    mapping it to 0 would amplify noise until it looks like nuclei. There the black level is at most `LIGHTEST_BLACK` of
+    the white level.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -27,7 +32,7 @@ def normalise_percentiles(
         invert_light: invert a gray image with a light background, so that nuclei are bright in every gray image.
     """
     counts = np.bincount(rgb.reshape(-1), minlength=256)
-    return percentile_table(counts, low, high, invert_light=invert_light and is_gray(rgb))[rgb]
+    return percentile_table(counts, low, high, gray=is_gray(rgb), invert_light=invert_light)[rgb]
 
 
 def is_gray(rgb: NDArray[np.integer]) -> bool:
@@ -36,23 +41,25 @@ def is_gray(rgb: NDArray[np.integer]) -> bool:
 
 
 def percentile_table(
-    counts: NDArray[np.integer], low: float, high: float, *, invert_light: bool = False
+    counts: NDArray[np.integer], low: float, high: float, *, gray: bool, invert_light: bool
 ) -> NDArray[np.uint8]:
     """What `normalise_percentiles` maps each of the values 0 to 255 to.
 
     Args:
         counts: (256,), how often an image holds each value, over all channels.
         low, high: percentiles, 0 to 100.
-        invert_light: invert the image if its median is nearer to the high percentile than to the low one. (Of the 557
-            gray images of BBBC038, it lies at most 19 % of the way up in fluorescence, and at least 82 % in the 16
-            of bright-field.)
+        gray: whether all channels of the image are equal. A gray image has a light background if its median is nearer
+            to the high percentile than to the low one. (Of the 557 gray images of BBBC038, it lies at most 19 % of the
+            way up in fluorescence, and at least 82 % in the 16 of bright-field.)
+        invert_light: invert such an image.
 
     Returns:
         (256,) uint8.
     """
     cumulative = np.cumsum(counts) / counts.sum() * 100
-    if invert_light and 2 * np.searchsorted(cumulative, 50) > np.searchsorted(cumulative, [low, high]).sum():
-        return percentile_table(counts[::-1], low, high)[::-1]
+    if gray and 2 * np.searchsorted(cumulative, 50) > np.searchsorted(cumulative, [low, high]).sum():
+        inverse = percentile_table(counts[::-1], low, high, gray=False, invert_light=False)[::-1]
+        return inverse if invert_light else 255 - inverse
     bottom = float(np.searchsorted(cumulative, low, side="right"))  # so that 0 is the smallest value
     top = float(min(np.searchsorted(cumulative, high), np.flatnonzero(counts)[-1]))  # 100 the largest
     dark_background = np.searchsorted(cumulative, 50) - bottom < (top - bottom) / 4

@@ -110,8 +110,9 @@ def prepare(
         eight_bit = eight_bit_table(slide, seen.counts)
         settings = segmenter.settings
         low, high = settings.normalise_low, settings.normalise_high
-        invert_light = settings.invert_light and (seen.gray or slide.nuclear is not None)
-        table = normalised_table(eight_bit, seen.counts, low, high, invert_light=invert_light)
+        gray = seen.gray or slide.nuclear is not None
+        invert_light = settings.invert_light
+        table = normalised_table(eight_bit, seen.counts, low, high, gray=gray, invert_light=invert_light)
         diameter_px = diameter and diameter.px(slide.pixel_size_um, path)
         scale = segmenter.scale(sample(slide, seen.windows, table), diameter_px)
         named = not slide.colour and any(slide.channels)

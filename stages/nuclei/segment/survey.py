@@ -71,12 +71,18 @@ def eight_bit_table(slide: Slide, counts: NDArray[np.int64]) -> NDArray[np.uint8
 
 
 def normalised_table(
-    eight_bit: NDArray[np.uint8], counts: NDArray[np.int64], low: float, high: float, *, invert_light: bool
+    eight_bit: NDArray[np.uint8],
+    counts: NDArray[np.int64],
+    low: float,
+    high: float,
+    *,
+    gray: bool,
+    invert_light: bool,
 ) -> NDArray[np.uint8]:
     """What each stored value becomes for the network: see `percentile_table`, whose other arguments these are."""
     of_eight = np.zeros(256, np.int64)
     np.add.at(of_eight, eight_bit, counts)
-    return percentile_table(of_eight, low, high, invert_light=invert_light)[eight_bit]
+    return percentile_table(of_eight, low, high, gray=gray, invert_light=invert_light)[eight_bit]
 
 
 def read_rgb(slide: Slide, rows: slice, cols: slice, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
