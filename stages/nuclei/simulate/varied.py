@@ -29,10 +29,12 @@ from nuclei.simulate.images import (
 
 SIDES = (128, 256)  # smallest and largest side of an image, in pixels
 RADIUS = (4.5, 18.0)  # smallest and largest typical radius of the nuclei of an image, in pixels
-BLANK = 0.25  # of the fluorescence images have no nucleus
+BLANK = 0.3  # of the fluorescence images have no nucleus
 BARE = 0.5  # of those show nothing but light and noise
+DEFOCUSED = 0.4  # of those have no sharp detail at all, and little noise
 GLOWING = 0.4  # of the fluorescence images have light from far out of focus
 GLOW_PX = (8.0, 80.0)  # smallest and largest standard deviation of its blur, in pixels
+BROWN_MATRIX = 0.15  # of the tissue images have brown cytoplasm, in patches, around blue nuclei
 HAEMATOXYLIN, EOSIN, DAB = (1.0, 1.1, 0.45), (0.12, 0.8, 0.4), (0.5, 0.9, 1.3)  # absorption in red, green and blue
 
 
@@ -83,8 +85,12 @@ def fluorescence(rng: Generator, nuclei: Nuclei) -> Plane:
     floor = log_uniform(rng, 1, 45) * (1 + rng.uniform(0, 0.3) * cloud(rng, shape, log_uniform(rng, 5, 60)))
     far = glow(rng, shape, peak, scale) if rng.random() < GLOWING else 0.0
     signal = (sharp + haze + (ghosts + specks) * (not bare) + floor + far) * uneven(rng, shape, rng.uniform(0, 0.5))
+    calm = 1.0
+    if not nuclei.count and rng.random() < DEFOCUSED:
+        signal, calm = blurred(signal, log_uniform(rng, 2, 20)), rng.uniform(0, 0.3)
     noise = log_uniform(rng, 1, 30) * np.sqrt(np.clip(signal, 1, None) / 255)  # of photons
-    return gray(signal + noise * rng.standard_normal(shape) + rng.uniform(0, 3) * rng.standard_normal(shape))
+    grain = noise * rng.standard_normal(shape) + rng.uniform(0, 3) * rng.standard_normal(shape)
+    return gray(signal + calm * grain)
 
 
 def glow(rng: Generator, shape: tuple[int, ...], peak: float, radius: float) -> Plane:
@@ -112,7 +118,12 @@ def tissue(rng: Generator, nuclei: Nuclei) -> Plane:
     matrix = rng.uniform(0.05, 0.5) * lumen * np.clip(1 + rng.uniform(0.1, 0.6) * fibres, 0.1, None)
     blood = rng.choice([0, 0, 0.6]) * spots(rng, shape, 0.6 * scale, 1.8)  # red cells without a nucleus
     ghosts = 0.4 * blurred(spots(rng, shape, 0.5 * scale, 1.9), 0.3 * scale)  # nuclei out of focus
-    of_nuclei, of_matrix = stain(rng, HAEMATOXYLIN), stain(rng, EOSIN if rng.random() < 0.7 else HAEMATOXYLIN)
+    counterstain = EOSIN if rng.random() < 0.7 else HAEMATOXYLIN
+    if rng.random() < BROWN_MATRIX:
+        patches = np.clip(2 * cloud(rng, shape, log_uniform(rng, 0.7, 4) * scale) + rng.uniform(-1, 1), 0, 1)
+        matrix += rng.uniform(0.2, 1) * patches * np.clip(1 + 0.3 * fibres, 0.2, None)
+        counterstain = DAB
+    of_nuclei, of_matrix = stain(rng, HAEMATOXYLIN), stain(rng, counterstain)
     absorbed = (
         (chroma + (ghosts + rng.uniform(0, 0.15) * blurred(chroma, scale)) * ~inside)[:, :, None] * of_nuclei
         + ((matrix + blood) * ~inside + 0.5 * matrix * inside)[:, :, None] * of_matrix
