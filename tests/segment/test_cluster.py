@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import dask
+import distributed
 import psutil
 import pytest
 import threshold
@@ -29,8 +33,6 @@ __all__ = ["images", "run"]  # fixtures
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Any]:
     """A scheduler with two workers, which are threads of this process."""
-    import distributed
-
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
     ) as workers:
@@ -138,8 +140,6 @@ def alive(folder: Path) -> int:
 def test_workers_that_are_killed_while_they_start_are_started_again_and_then_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import dask
-
     given = argparse.Namespace(workers=2, scheduler=None, cluster=None)
     with dask.config.set({"distributed.worker.preload": [DYING.format(folder=str(tmp_path))]}):
         with pytest.raises(InputError, match=r"can not be started(.|\n)*fewer workers"), cluster.connected(given):
@@ -157,8 +157,6 @@ def test_workers_that_are_killed_while_they_start_are_started_again_and_then_an_
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has none")
 def test_a_worker_that_takes_long_to_start_again_is_waited_for() -> None:
-    import dask
-
     given = argparse.Namespace(workers=2, scheduler=None, cluster=None)
     late = {"distributed.deploy.lost-worker-timeout": "10ms"}  # by default it is 15 s
     with dask.config.set(late), cluster.connected(given) as connected:
@@ -186,8 +184,6 @@ def test_jobs_of_a_queue_leave_the_bytes_of_one_process(
 def test_threads_of_one_worker_do_not_change_each_others_working_directory(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import distributed
-
     monkeypatch.setattr(engine, "open_model", threshold.open_relative)
     (tmp_path / "model").mkdir()
     (tmp_path / "elsewhere").mkdir()
@@ -248,11 +244,33 @@ def test_a_wrong_description_of_a_cluster_is_an_error_that_names_it(
 
 
 def test_a_scheduler_that_is_not_there_is_an_error(run: Run, tmp_path: Path) -> None:
-    import dask
-
     with dask.config.set({"distributed.comm.timeouts.connect": "100ms"}):
         run("-o", "out", "--scheduler", "tcp://127.0.0.1:9", failed="scheduler can not be reached")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_scheduler_that_ends_meanwhile_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+    written = tmp_path / "scheduler.json"
+    module, options = "distributed.cli.dask_scheduler", ["--port", "0", "--scheduler-file", str(written)]
+    with (
+        subprocess.Popen([sys.executable, "-m", module, *options, "--no-dashboard", "--no-show"]) as scheduler,
+        dask.config.set({"distributed.comm.timeouts.connect": "10s"}),
+    ):
+        try:
+            until = time.monotonic() + 60
+            while not written.exists():
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            address = json.loads(written.read_text())["address"]
+            given = argparse.Namespace(workers=None, scheduler=address, cluster=None)
+            expected = rf"the scheduler ended(.|\n)*{address}(.|\n)*goes on"
+            with pytest.raises(InputError, match=expected), cluster.connected(given) as connected:
+                assert connected is not None
+                ended = distributed.as_completed([connected.client.submit(abs, -3)])  # there is no worker
+                scheduler.kill()
+                next(ended).result()
+        finally:
+            scheduler.kill()
 
 
 def test_no_worker_is_an_error(run: Run) -> None:

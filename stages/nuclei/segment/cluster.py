@@ -15,7 +15,7 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -192,8 +192,8 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
     """The workers that the options of `add_worker_options` name, until the end of the block; None without any.
 
     Raises:
-        InputError: the options are wrong, a package is missing, the scheduler can not be reached, or the workers of
-            this machine ended again and again while they started.
+        InputError: the options are wrong, a package is missing, the scheduler can not be reached or ended, or the
+            workers of this machine ended again and again while they started.
     """
     if arguments.workers is not None and arguments.workers < 1:
         raise InputError("the number of workers is wrong", got=arguments.workers, expected="at least 1")
@@ -210,7 +210,11 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
                 client = stack.enter_context(distributed.Client(arguments.scheduler))
             except (OSError, ValueError) as error:
                 raise InputError("the scheduler can not be reached", got=error) from None
-            yield Cluster(client, max(1, len(client.nthreads())))
+            try:
+                yield Cluster(client, max(1, len(client.nthreads())))
+            except distributed.CancelledError as error:
+                fix = "start it and its workers again; then run the same command, and it goes on"
+                raise InputError("the scheduler ended", file=arguments.scheduler, got=error, fix=fix) from None
         elif arguments.cluster:
             cluster, jobs, processes = _queue(arguments.cluster)
             client = stack.enter_context(distributed.Client(stack.enter_context(cluster)))
@@ -220,33 +224,31 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
             threads = {name: max(1, cores() // arguments.workers) for name in THREADS}
             settings = {"distributed.nanny.pre-spawn-environ": threads, "distributed.deploy.lost-worker-timeout": NEVER}
             stack.enter_context(dask.config.set(settings))
-            cluster = _local(arguments.workers)
+            cluster = _local(distributed.LocalCluster, arguments.workers)
             yield Cluster(stack.enter_context(distributed.Client(stack.enter_context(cluster))), arguments.workers)
 
 
-def _local(workers: int, tries: int = START_TRIES) -> Any:
-    """A cluster of processes on this machine.
+def _local(make: Callable[..., Any], workers: int) -> Any:
+    """A cluster of processes on this machine, from Dask's class for one.
 
     Dask replaces a worker that dies, but not one that dies before it has started: then it closes them all.
     """
-    from distributed import LocalCluster
-
-    try:
-        return LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,  # of Dask: one task at a time
-            memory_limit=0,  # none: what an image needs decides, not a share of the memory
-            dashboard_address=":0",  # any free port
-            silence_logs=logging.ERROR,
-        )
-    except RuntimeError as error:
-        got = error.__cause__ or error
-        if tries == 1:
-            expected = f"{workers} processes that start, in one of {START_TRIES} tries"
-            fix = "perhaps the memory was full: take fewer workers; then run it again, and it goes on"
-            raise InputError("the workers can not be started", got=got, expected=expected, fix=fix) from None
-    tqdm.write(f"a worker ended while it started, and all are started again: {got}", file=sys.stderr)
-    return _local(workers, tries - 1)
+    for left in reversed(range(START_TRIES)):
+        try:
+            return make(
+                n_workers=workers,
+                threads_per_worker=1,  # of Dask: one task at a time
+                memory_limit=0,  # none: what an image needs decides, not a share of the memory
+                dashboard_address=":0",  # any free port
+                silence_logs=logging.ERROR,
+            )
+        except RuntimeError as error:
+            got = error.__cause__ or error
+        if left:
+            tqdm.write(f"a worker ended while it started, and all are started again: {got}", file=sys.stderr)
+    expected = f"{workers} processes that start, in one of {START_TRIES} tries"
+    fix = "perhaps the memory was full: take fewer workers; then run it again, and it goes on"
+    raise InputError("the workers can not be started", got=got, expected=expected, fix=fix)
 
 
 def _queue(path: Path) -> tuple[Any, int, int]:
