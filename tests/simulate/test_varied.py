@@ -7,6 +7,7 @@ import pytest
 from scipy import ndimage
 
 from nuclei.images.io import modality
+from nuclei.simulate import varied
 from nuclei.simulate.images import Labels
 from nuclei.simulate.varied import RADIUS, SIDES, draw_varied
 
@@ -41,7 +42,26 @@ def test_all_modalities_are_drawn_and_some_fields_are_blank(drawn: list[tuple[np
     seen = [modality(rgb) for rgb, _ in drawn]
     assert set(seen) == {"fluorescence", "tissue", "brightfield"}
     assert 20 <= seen.count("fluorescence") <= 40 and 14 <= seen.count("tissue") <= 34
-    assert 3 <= sum(labels.max() == 0 for _, labels in drawn) <= 13  # a quarter of the fluorescence
+    assert 3 <= sum(labels.max() == 0 for _, labels in drawn) <= 14  # three in ten of the fluorescence
+
+
+def test_blank_fields_out_of_focus_have_less_sharp_detail_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    detail: list[list[float]] = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(varied, "DEFOCUSED", share)
+        drawn = [rgb[..., 0].astype(float) for rgb, labels in map(draw_varied, [0] * 30, range(30)) if not labels.max()]
+        detail.append([float((gray - ndimage.gaussian_filter(gray, 1.5)).std()) for gray in drawn])
+    assert len(detail[0]) > 2
+    assert all(out < 0.5 * sharp for sharp, out in zip(*detail, strict=True))
+
+
+def test_in_some_tissue_what_surrounds_the_nuclei_is_brown(drawn: list[tuple[np.ndarray, Labels]]) -> None:
+    brown = []
+    for rgb, labels in drawn:
+        if modality(rgb) == "tissue":
+            red, _, blue = rgb[labels == 0].astype(float).T
+            brown.append(np.mean(red > 1.5 * blue))
+    assert max(brown) > 0.2 and np.median(brown) < 0.02
 
 
 def test_nuclei_can_be_told_from_their_surroundings(drawn: list[tuple[np.ndarray, Labels]]) -> None:
