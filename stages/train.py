@@ -112,6 +112,7 @@ def first_settings(params: Params) -> Settings:
         tile_overlap_px=train.tile_overlap_px,
         flips=train.flips,
         min_score=train.min_score,
+        min_best_score=train.min_best_score,
         diameter_px=train.diameter_px,
         foreground=0.5,
         saddle_ratio=0.5,

@@ -56,6 +56,11 @@ def test_a_model_drops_nuclei_below_its_least_score_and_can_be_asked_for_all(mon
     assert np.array_equal(segmenter.segment(rgb), expected)
     assert np.array_equal(segment_cell_image(rgb, segmenter), expected)
     assert np.array_equal(segmenter.nuclei(maps, 0)[0], truth)
+    segmenter.settings = dataclasses.replace(settings, min_best_score=0.9)
+    assert np.array_equal(segmenter.segment(rgb), expected)
+    segmenter.settings = dataclasses.replace(settings, min_best_score=0.91)
+    assert not segmenter.segment(rgb).any()
+    assert np.array_equal(segmenter.nuclei(maps, 0, 0)[0], truth)
     segmenter.calibrate(None)
     assert np.array_equal(segmenter.segment(rgb), truth)  # without scores there is nothing to go by
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from nuclei.base.errors import InputError
 from nuclei.images.stacks import RGB, Reading
+from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment.assembling import assemble
 from nuclei.segment.blocks import owned, plan
@@ -59,6 +60,8 @@ def run(
         path,
         out / "x_labels.ome.zarr",
         diameter=None if diameter_px is None else Diameter(diameter_px),
+        min_score=segmenter.settings.min_score,
+        min_best_score=segmenter.settings.min_best_score,
         block_px=block_px,
         overlap_px=OVERLAP_PX,
     )
@@ -89,6 +92,22 @@ def test_labels_and_table_in_blocks_are_those_of_the_whole_image_up_to_numbering
             np.testing.assert_allclose(column, expected[name][order], rtol=1e-6, atol=1e-6, err_msg=name)
     assert summary["nuclei"] == whole.max()
     assert summary["foreground"] == pytest.approx((whole > 0).mean())
+
+
+def test_all_nuclei_are_dropped_if_none_of_any_block_has_the_least_score_of_the_surest(
+    segmenter: Segmenter, pixels: np.ndarray, tiff: Path, tmp_path: Path
+) -> None:
+    rgb = np.repeat(pixels[..., None], 3, axis=2)
+    segmenter.calibrate(Confidence(-3, 1, 1))
+    maps = segmenter.maps(rgb)
+    scores = segmenter.scores(segmenter.label(maps), maps)
+    assert scores is not None
+    best = float(scores.max())
+    for place, (least, count) in enumerate([(best, len(scores)), (best + 1e-4, 0)]):
+        segmenter.settings = replace(segmenter.settings, min_best_score=least)
+        labels, table, (summary, _) = run(segmenter, tiff, tmp_path / str(place), 200)
+        assert segmenter.segment(rgb).max() == labels.max() == summary["nuclei"] == count
+        assert {len(column) for column in table.values()} == {count}
 
 
 @pytest.mark.parametrize("colour", [False, True])

@@ -18,7 +18,7 @@ from nuclei.network.sizing import Scale
 class Threshold:
     """In place of a network: the connected components of what is brighter than half."""
 
-    settings = SimpleNamespace(diameter_px=25.0, min_score=0.0, confidence=None)
+    settings = SimpleNamespace(diameter_px=25.0, min_score=0.0, min_best_score=0.0, confidence=None)
 
     def scale(self, rgb: np.ndarray, diameter_px: float | None = None) -> Scale:
         return Scale(diameter_px, self.settings.diameter_px)
@@ -29,7 +29,7 @@ class Threshold:
     def label(self, maps: np.ndarray) -> np.ndarray:
         return label(maps[0]).astype(np.uint16)
 
-    def nuclei(self, maps: np.ndarray, min_score: float = 0.0) -> tuple[np.ndarray, None]:
+    def nuclei(self, maps: np.ndarray, min_score: float = 0.0, min_best_score: float = 0.0) -> tuple[np.ndarray, None]:
         return self.label(maps), None
 
 

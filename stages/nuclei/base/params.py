@@ -145,6 +145,7 @@ class Train:
     tile_overlap_px: Annotated[int, Field(ge=0)]
     flips: bool
     min_score: Probability
+    min_best_score: Probability
     search_foreground: Thresholds
     search_saddle_ratio: Thresholds
     search_min_area_px: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]

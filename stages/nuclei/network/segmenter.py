@@ -56,6 +56,7 @@ class Settings:
     diameter_px: Diameter | None = None
     invert_light: bool = False
     min_score: Probability = 0.0
+    min_best_score: Probability = 0.0
     confidence: Confidence | None = None
 
     @property
@@ -220,19 +221,23 @@ class Segmenter:
         return self.settings.confidence.scores(evidence(self.settings.instance_target, labels, maps))
 
     def nuclei(
-        self, maps: NDArray[np.float32], min_score: float | None = None
+        self, maps: NDArray[np.float32], min_score: float | None = None, min_best_score: float | None = None
     ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
         """The label map of `label` without nuclei of a low score, and the `scores` of the others.
 
         Args:
             maps: as `maps` returns them.
-            min_score: the least score; that of the settings if None.
+            min_score: nuclei with a lower score are dropped; that of the settings if None.
+            min_best_score: all nuclei are dropped if none has this score, because then the image probably shows none;
+                that of the settings if None.
         """
         labels = self.label(maps)
         scores = self.scores(labels, maps)
         if scores is None:
             return labels, None
-        keep = scores >= (self.settings.min_score if min_score is None else min_score)
+        least = self.settings.min_score if min_score is None else min_score
+        best = self.settings.min_best_score if min_best_score is None else min_best_score
+        keep = (scores >= least) & (scores.max(initial=0) >= best)
         if keep.all():
             return labels, scores
         return renumber(labels, np.concatenate([[False], keep])), scores[keep]

@@ -59,7 +59,7 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
     with opened(prepared.path, prepared.reading) as slide:
         pixel_size_um, nuclear, notes = slide.pixel_size_um, slide.nuclear, slide.notes
     blocks, channels, labels_path = prepared.blocks, prepared.channels, prepared.labels_path
-    first, cut, areas = 0, 0, []
+    first, cut, areas, shows_none = 0, 0, [], _shows_none(prepared)
     background = reduce(np.add, (_load(prepared, block, "background") for block in blocks))
     medians = [_median(counts) for counts in background]
     with files.replacing(labels_path) as temporary:
@@ -71,11 +71,13 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
             with np.load(prepared.file(block)) as stored:
                 labels, cut = stored["labels"], cut + int(stored["cut"])
                 measured = {key.removeprefix("nuclei_"): stored[key] for key in stored if key.startswith("nuclei_")}
+            if shows_none:
+                labels, measured = np.zeros_like(labels), {key: column[:0] for key, column in measured.items()}
             count = len(measured["label"])
             if count:
                 multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
             measured["label"] = measured["label"] + first
-            measured["nearest_px"] = _nearest(prepared, blocks, block)
+            measured["nearest_px"] = _nearest(prepared, blocks, block) if count else np.zeros(0)
             if pixel_size_um is not None:
                 measured["nearest_um"] = measured["nearest_px"] * pixel_size_um
             for channel, median in zip(channels, medians, strict=True):
@@ -101,6 +103,12 @@ def _cut_warning(cut: int) -> str:
     if not cut:
         return ""
     return f"{cut} nuclei are in clusters larger than the overlap of the blocks, where outlines may differ"
+
+
+def _shows_none(prepared: Prepared) -> bool:
+    """Whether no nucleus of any block has the score that one has to have; not if there are no scores: they are NaN."""
+    scores = np.concatenate([_load(prepared, block, "nuclei_score") for block in prepared.blocks])
+    return bool((scores < prepared.min_best_score).all())
 
 
 def _load(prepared: Prepared, block: Block, name: str) -> NDArray[Any]:

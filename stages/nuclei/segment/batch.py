@@ -42,12 +42,14 @@ class Options:
         reading: what to take of a file that holds more than one image.
         rois: the names, in `ROIS`, of the kinds of outlines to write.
         min_score: nuclei with a lower score are dropped.
+        min_best_score: all nuclei of an image are dropped if none has this score.
     """
 
     diameter: Diameter | None = None
     reading: Reading = AS_IT_IS
     rois: tuple[str, ...] = ()
     min_score: float = 0.0
+    min_best_score: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Batch:
         start = time.perf_counter()
         task, scale, maps = predicted.task, predicted.scale, predicted.maps
         plane, image = task.plane, task.image
-        labels, scores = self.segmenter.nuclei(maps, self.options.min_score)
+        labels, scores = self.segmenter.nuclei(maps, self.options.min_score, self.options.min_best_score)
         labels_path, overlay_path = image.results(self.out)
         write_marked_labels(labels_path, labels, plane.pixel_size_um)
         write_marked_rgb(overlay_path, overlay(plane.rgb, labels))

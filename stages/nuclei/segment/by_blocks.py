@@ -77,7 +77,7 @@ def _write(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
 
 def _segment_block(work: Work, block: Block, maps: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """The labels of a block's nuclei, their measurements in pixels of the image, and counts of its background."""
-    labels, scores = work.segmenter.nuclei(maps, work.prepared.min_score)
+    labels, scores = work.segmenter.nuclei(maps, work.prepared.min_score, min_best_score=0)  # of all: see assembling
     mine = owned(block, labels, work.slide.height, work.slide.width)
     values = work.slide.read(*block.seen)[..., : len(work.prepared.channels)]
     outside = values[block.inner][labels[block.inner] == 0]

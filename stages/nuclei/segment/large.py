@@ -84,7 +84,8 @@ def prepare_large(batch: Batch, image: Image, large: LargeOptions) -> Prepared:
     options = batch.options
     return prepare(
         batch.segmenter, image.path, _labels_path(batch, image, large),
-        reading=options.reading, diameter=options.diameter, min_score=options.min_score,
+        reading=options.reading, diameter=options.diameter,
+        min_score=options.min_score, min_best_score=options.min_best_score,
         block_px=large.block_px or BLOCK_PX, force=batch.force,
     )  # fmt: skip
 

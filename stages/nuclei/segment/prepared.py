@@ -37,6 +37,7 @@ class Prepared:
         labels_path: of its label map.
         reading: the channel of the nuclei, and the size of a pixel.
         min_score: nuclei with a lower score are dropped.
+        min_best_score: all nuclei are dropped if none has this score.
         height, width: in pixels.
         block_px, overlap_px: side of the blocks, and what each sees beyond it.
         scale: that the network measured, without maps.
@@ -48,6 +49,7 @@ class Prepared:
     labels_path: Path
     reading: Reading
     min_score: float
+    min_best_score: float
     height: int
     width: int
     block_px: int
@@ -82,6 +84,7 @@ def prepare(
     reading: Reading = AS_IT_IS,
     diameter: Diameter | None = None,
     min_score: float = 0.0,
+    min_best_score: float = 0.0,
     block_px: int = BLOCK_PX,
     overlap_px: int | None = None,
     force: bool = False,
@@ -95,6 +98,7 @@ def prepare(
         reading: the channel of the nuclei, and the size of a pixel.
         diameter: of the nuclei; measured in a sample if None.
         min_score: nuclei with a lower score are dropped.
+        min_best_score: all nuclei are dropped if none has this score.
         block_px, overlap_px: side of the blocks, and what each sees beyond it; `blocks.overlap` if None.
         force: replace `labels_path`.
 
@@ -122,6 +126,7 @@ def prepare(
             labels_path=labels_path,
             reading=reading,
             min_score=min_score,
+            min_best_score=min_best_score,
             height=slide.height,
             width=slide.width,
             block_px=block_px,
