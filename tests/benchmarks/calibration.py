@@ -10,7 +10,8 @@ score: `before` is the mean foreground probability, `after` the calibrated score
 regression of all nuclei is written into a model.json, such as that of models/nuclei, whose training left nothing out.
 
 Then it prints the scores of the label maps without the nuclei whose calibrated score is below a least score: means over
-families, so that each counts alike, and over images.
+families, so that each counts alike, and over images. And how many images have no nucleus with a score of at least some
+value, what was found in these, and the scores if nothing were.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from nuclei.train.calibration import Seen, joined
 
 BINS = 10
 LEAST = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+BEST = (0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 LABELS = {"before": "mean foreground probability", "after": "calibrated score"}
 COLUMNS = ["score", "low", "high", "nuclei", "mean_score", "true"]
 
@@ -93,6 +95,7 @@ def main() -> None:
     found = fit(*joined(seen))
     print(f"all {len(true)} nuclei: {found}")
     print_least_scores(folds, left_out)
+    print_best_scores(folds, left_out)
     if arguments.output:
         files.write_rows(arguments.output, COLUMNS, rows)
     if arguments.figure:
@@ -157,6 +160,21 @@ def print_least_scores(folds: list[list[Found]], left_out: list[Confidence]) -> 
     print("|---|---|---|---|---|---|---|")
     for row in zip(LEAST, *of_families.T, *of_images.T, strict=True):
         print(f"| {row[0]:g} | {' | '.join(f'{value:.3f}' for value in row[1:])} |")
+
+
+def print_best_scores(folds: list[list[Found]], left_out: list[Confidence]) -> None:
+    """How many images have no nucleus with a score of at least each of BEST, and the scores if these showed none."""
+    pairs = [(confidence, found) for confidence, fold in zip(left_out, folds, strict=True) for found in fold]
+    highest = np.array([confidence.scores(found.seen[0]).max(initial=0) for confidence, found in pairs])
+    scores = np.array([of_labels(read_labels(found.truth), found.labels) for _, found in pairs])
+    print("| best score below | images | their Dice | their mAP | all images without them: Dice | mAP |")
+    print("|---|---|---|---|---|---|")
+    for best in BEST:
+        below = highest < best
+        own = [f"{value:.3f}" for value in np.nanmean(scores[below], axis=0)[:2]] if below.any() else ["", ""]
+        all_images = np.nanmean(np.where(below[:, None], 0, scores), axis=0)[:2]
+        cells = [f"{best:g}", f"{below.sum()} of {len(below)}", *own, *(f"{value:.3f}" for value in all_images)]
+        print(f"| {' | '.join(cells)} |")
 
 
 def of_labels(truth: NDArray[np.integer], labels: NDArray[np.integer]) -> tuple[float, float, float]:

@@ -1,7 +1,7 @@
 """What a model does with images unlike those of a data set: enlarged nuclei, inverted images, images without nuclei.
 
     python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40]
-        [--window-px 1024] [--min-score P]
+        [--window-px 1024] [--min-score P] [--min-best-score P]
 
 MODEL is the folder of a model that was trained without the images of the part, as data/model is without test. Images of
 one part of a split are changed here, so all figures are of real images, except for the blank ones, which are drawn:
@@ -50,10 +50,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=40, help="of each kind, at most (40)")
     parser.add_argument("--window-px", type=int, default=WINDOW_PX, help=f"of enlarged images, at most ({WINDOW_PX})")
     parser.add_argument("--min-score", type=float, help="drop nuclei below this score (what the model says)")
+    best = "an image shows none if its surest nucleus has a lower score (what the model says)"
+    parser.add_argument("--min-best-score", type=float, help=best)
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model)
-    if arguments.min_score is not None:
-        segmenter.settings = replace(segmenter.settings, min_score=arguments.min_score)
+    chosen = {"min_score": arguments.min_score, "min_best_score": arguments.min_best_score}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    segmenter.settings = replace(segmenter.settings, **chosen)
     groups = read_groups(arguments.split)
     records = {groups[record.id]: record for record in read_part(arguments.prepared, arguments.split, arguments.part)}
     pairs: list[Pair] = []

@@ -53,7 +53,7 @@ def shown(values: pd.Series[float]) -> str:
 def curves(found: pd.DataFrame) -> Drawing:
     """Draw mAP by number of images: a panel for each family, a line for each start, a point for each draw."""
     figure = Figure()
-    families = list(found["family"].unique())
+    families, starts = list(found["family"].unique()), set(found["start"][found["images"] > 0])
     panels = figure.subplots(-(-len(families) // 2), min(len(families), 2), sharex=True, squeeze=False)
     for axes in panels.flat[len(families) :]:
         axes.set_visible(False)
@@ -62,6 +62,8 @@ def curves(found: pd.DataFrame) -> Drawing:
         for start, colour, dashes in zip(
             STARTS, ("C0", "C2", "C1"), ((0, (4, 1.6)), (0, (1, 1.2)), "solid"), strict=True
         ):
+            if start not in starts:
+                continue
             begun = of_family["images"] == 0 if start != "scratch" else False
             rows = of_family[(of_family["start"] == start) | begun]
             axes.plot(rows["images"], rows["map"], "o", color=colour, markersize=3, alpha=0.6)
