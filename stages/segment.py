@@ -64,8 +64,9 @@ def main() -> None:
     segmenter = engine.open_model(arguments.model, arguments.device)
     check_model(segmenter, arguments)
     settings = segmenter.settings
-    least = (settings.min_score, settings.min_best_score) if arguments.min_score is None else (arguments.min_score, 0.0)
-    options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois), *least)
+    min_score = settings.min_score if arguments.min_score is None else arguments.min_score
+    min_best_score = 0.0 if min_score < settings.min_score else settings.min_best_score
+    options = Options(arguments.diameter, reading_of(arguments), tuple(arguments.rois), min_score, min_best_score)
     large = LargeOptions(arguments.blocks, arguments.large_labels)
     files = tuple(model_files(arguments.model))
     model = Model(engine.open_model, arguments.model, files, arguments.device, hash_of(*files))

@@ -50,7 +50,7 @@ def test_a_dark_image_on_a_pedestal_is_stretched_in_full(pedestal: int, gain: in
 def test_a_gray_image_and_its_inverse_become_the_same_if_light_ones_are_inverted(seed: int) -> None:
     random = np.random.default_rng(seed)
     gray = random.integers(0, 40, (30, 30, 1), np.uint8)
-    gray[:9] += random.integers(60, 200, dtype=np.uint8)  # nuclei on less than a third of it
+    gray[:9] += random.integers(120, 200, dtype=np.uint8)  # nuclei on less than a third of it
     dark = np.repeat(gray, 3, axis=2)
     assert np.array_equal(normalise_percentiles(dark, 1, 99, invert_light=True), normalise_percentiles(dark, 1, 99))
     inverted = normalise_percentiles(255 - dark, 1, 99, invert_light=True).astype(int)
@@ -67,6 +67,16 @@ def test_a_gray_image_and_its_inverse_get_the_same_contrast(seed: int, gain: int
     plain = normalise_percentiles(dark, TRAIN.normalise_low, TRAIN.normalise_high)
     assert np.array_equal(255 - inverted, plain)
     assert plain[:9].min() > 255 / 2 > plain[9:].max()
+
+
+@given(seed=st.integers(0, 2**31 - 1), share=st.floats(0.5, 0.74), gain=st.integers(20, 200))
+def test_a_gray_image_full_of_nuclei_keeps_their_contrast(seed: int, share: float, gain: int) -> None:
+    random = np.random.default_rng(seed)
+    nuclei = random.random((40, 40, 1)) < share
+    gray = (5 + nuclei * gain * random.uniform(0.4, 1, nuclei.shape)).astype(np.uint8)
+    after = normalise_percentiles(np.repeat(gray, 3, axis=2), TRAIN.normalise_low, TRAIN.normalise_high)
+    assert after.min() == 0 and after.max() == 255
+    assert np.median(after[nuclei[..., 0]]) > 255 / 2
 
 
 def test_a_colour_image_is_never_inverted() -> None:

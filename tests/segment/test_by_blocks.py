@@ -105,7 +105,8 @@ def test_all_nuclei_are_dropped_if_none_of_any_block_has_the_least_score_of_the_
     best = float(scores.max())
     for place, (least, count) in enumerate([(best, len(scores)), (best + 1e-4, 0)]):
         segmenter.settings = replace(segmenter.settings, min_best_score=least)
-        labels, table, (summary, _) = run(segmenter, tiff, tmp_path / str(place), 200)
+        labels, table, (summary, notes) = run(segmenter, tiff, tmp_path / str(place), 200)
+        assert any("no nucleus: the surest has a score of" in note for note in notes) is (count == 0)
         assert segmenter.segment(rgb).max() == labels.max() == summary["nuclei"] == count
         assert {len(column) for column in table.values()} == {count}
 

@@ -249,7 +249,8 @@ def test_a_scheduler_that_is_not_there_is_an_error(run: Run, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_scheduler_that_ends_meanwhile_is_an_error_that_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("submits", [False, True])
+def test_a_scheduler_that_ends_meanwhile_is_an_error_that_says_how_to_go_on(tmp_path: Path, submits: bool) -> None:
     written = tmp_path / "scheduler.json"
     module, options = "distributed.cli.dask_scheduler", ["--port", "0", "--scheduler-file", str(written)]
     with (
@@ -268,7 +269,10 @@ def test_a_scheduler_that_ends_meanwhile_is_an_error_that_says_how_to_go_on(tmp_
                 assert connected is not None
                 ended = distributed.as_completed([connected.client.submit(abs, -3)])  # there is no worker
                 scheduler.kill()
-                next(ended).result()
+                future = next(ended)
+                if submits:
+                    future = connected.client.submit(abs, -3)
+                future.result()
         finally:
             scheduler.kill()
 

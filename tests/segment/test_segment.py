@@ -121,8 +121,9 @@ def test_nuclei_below_the_least_score_are_dropped_and_the_others_keep_theirs(
     assert [float(row["score"]) for row in table(here / "all of them")] == pytest.approx(scores)
     of_model |= {"min_best_score": 0.95}
     monkeypatch.setattr(Threshold, "settings", SimpleNamespace(**vars(Threshold.settings) | of_model))
-    run(monkeypatch, "mine/image 0.png", "-o", "none")
+    run(monkeypatch, "mine/image 0.png", "-o", "none", "--min-score", "0.8")
     assert not table(here / "none")
+    assert "the surest has a score of 0.90, below 0.95" in (here / "none/images.csv").read_text()
     run(monkeypatch, "mine/image 0.png", "-o", "all in spite of that", "--min-score", "0")
     assert [float(row["score"]) for row in table(here / "all in spite of that")] == pytest.approx(scores)
 

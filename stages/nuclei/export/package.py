@@ -65,9 +65,9 @@ VALIDATION = """
 
 Compare the label maps with annotated images that the model has not seen, by the average precision TP / (TP + FP + FN)
 of the nuclei at IoU 0.50 to 0.95. The scores above are those of the project's own code, which does more than this
-package: it rescales each image, so that its nuclei measure about {diameter} in diameter; it stretches the
-contrast of light images otherwise{inverts}; it can average over flips; and it predicts large images in overlapping
-tiles.
+package: it rescales each image, so that its nuclei measure about {diameter} in diameter; it normalises
+light images differently{inverts}; it can average over flips; it drops nuclei with a low score, and all of an image
+without a sure one; and it predicts large images in overlapping tiles.
 """
 
 

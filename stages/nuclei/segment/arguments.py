@@ -35,7 +35,7 @@ def parse(description: str | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, default=MODEL, help=model)
     diameter = "usual diameter of the nuclei, in pixels, or in µm as 12um (measured in each image)"
     parser.add_argument("--diameter", type=parse_diameter, metavar="PX|UM", help=diameter)
-    score = "drop nuclei that are less likely to be true than this, 0 to 1 (what the model says)"
+    score = "drop nuclei less likely to be true than this, 0 to 1 (as the model says); 0 keeps all, in any image"
     parser.add_argument("--min-score", type=parse_score, metavar="P", help=score)
     add_reading_options(parser)
     rois = "also write the outlines of the nuclei, for ImageJ and Fiji (NAME_rois.zip) or for QuPath (NAME.geojson)"

@@ -22,6 +22,7 @@ from nuclei.segment.manifest import Value
 from nuclei.segment.measurements import IMAGE, Column, seen_channel
 from nuclei.segment.multiscale import LABELS
 from nuclei.segment.prepared import WRITTEN, Prepared
+from nuclei.segment.quality import shows_none
 from nuclei.segment.slides import opened
 
 
@@ -59,7 +60,7 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
     with opened(prepared.path, prepared.reading) as slide:
         pixel_size_um, nuclear, notes = slide.pixel_size_um, slide.nuclear, slide.notes
     blocks, channels, labels_path = prepared.blocks, prepared.channels, prepared.labels_path
-    first, cut, areas, shows_none = 0, 0, [], _shows_none(prepared)
+    first, cut, areas, why_none = 0, 0, [], _why_none(prepared)
     background = reduce(np.add, (_load(prepared, block, "background") for block in blocks))
     medians = [_median(counts) for counts in background]
     with files.replacing(labels_path) as temporary:
@@ -69,10 +70,11 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
         levels = multiscale.create(folder, prepared.height, prepared.width, pixel_size_um, name)
         for block in blocks:
             with np.load(prepared.file(block)) as stored:
-                labels, cut = stored["labels"], cut + int(stored["cut"])
+                labels, cut_here = stored["labels"], int(stored["cut"])
                 measured = {key.removeprefix("nuclei_"): stored[key] for key in stored if key.startswith("nuclei_")}
-            if shows_none:
-                labels, measured = np.zeros_like(labels), {key: column[:0] for key, column in measured.items()}
+            if why_none:
+                labels, cut_here = np.zeros_like(labels), 0
+                measured = {key: column[:0] for key, column in measured.items()}
             count = len(measured["label"])
             if count:
                 multiscale.add(levels[0], block.seen, np.where(labels > 0, labels.astype(np.uint32) + first, 0))
@@ -84,7 +86,7 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
                 measured[f"background_median_{channel}"] = np.full(count, median)
             areas.append(measured["area_px"])
             add(Nuclei(labels, first, block.seen_rows.start, block.seen_cols.start, measured))
-            first += count
+            first, cut = first + count, cut + cut_here
         multiscale.fill_pyramid(levels)
         if as_tiff:
             multiscale.write_tiff(temporary, levels, pixel_size_um)
@@ -96,7 +98,7 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
         diameter_of(area_px), prepared.scale.zoom, pixel_size_um, citation.version(),
     )  # fmt: skip
     summary: dict[str, Value] = dict(zip(IMAGE, entries, strict=True))
-    return summary, [text for text in (*notes, _cut_warning(cut), prepared.scale.warning) if text]
+    return summary, [text for text in (*notes, why_none, _cut_warning(cut), prepared.scale.warning) if text]
 
 
 def _cut_warning(cut: int) -> str:
@@ -105,10 +107,14 @@ def _cut_warning(cut: int) -> str:
     return f"{cut} nuclei are in clusters larger than the overlap of the blocks, where outlines may differ"
 
 
-def _shows_none(prepared: Prepared) -> bool:
-    """Whether no nucleus of any block has the score that one has to have; not if there are no scores: they are NaN."""
+def _why_none(prepared: Prepared) -> str:
+    """Why all nuclei are dropped, because none of any block has the score that one has to have; "" if they are kept."""
+    if not prepared.min_best_score:
+        return ""
     scores = np.concatenate([_load(prepared, block, "nuclei_score") for block in prepared.blocks])
-    return bool((scores < prepared.min_best_score).all())
+    best = float(scores.max(initial=0))
+    # without scores they are NaN, which is not below anything
+    return shows_none(best, prepared.min_best_score) if len(scores) and best < prepared.min_best_score else ""
 
 
 def _load(prepared: Prepared, block: Block, name: str) -> NDArray[Any]:

@@ -202,6 +202,8 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
         return
     distributed = _imported("distributed")
     import dask
+    from distributed.client import ClosedClientError
+    from distributed.comm import CommClosedError
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_FAILURES}))
@@ -212,7 +214,7 @@ def connected(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
                 raise InputError("the scheduler can not be reached", got=error) from None
             try:
                 yield Cluster(client, max(1, len(client.nthreads())))
-            except distributed.CancelledError as error:
+            except (distributed.CancelledError, CommClosedError, ClosedClientError) as error:
                 fix = "start it and its workers again; then run the same command, and it goes on"
                 raise InputError("the scheduler ended", file=arguments.scheduler, got=error, fix=fix) from None
         elif arguments.cluster:

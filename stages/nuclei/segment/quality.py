@@ -49,6 +49,11 @@ def image_warnings(rgb: NDArray[np.uint8], zoom: float, target_px: float | None,
     return []
 
 
+def shows_none(best_score: float, least: float) -> str:
+    """That all nuclei of an image were dropped, because the surest is too unlikely to be true."""
+    return f"no nucleus: the surest has a score of {best_score:.2f}, below {least:g}; --min-score 0 keeps all"
+
+
 def prominence(gray: Gray) -> float:
     """How far what has about the size of nuclei stands out, in standard deviations that noise alone would have there.
 

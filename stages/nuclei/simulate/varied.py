@@ -30,8 +30,8 @@ from nuclei.simulate.images import (
 SIDES = (128, 256)  # smallest and largest side of an image, in pixels
 RADIUS = (4.5, 18.0)  # smallest and largest typical radius of the nuclei of an image, in pixels
 BLANK = 0.3  # of the fluorescence images have no nucleus
-BARE = 0.5  # of those show nothing but light and noise
-DEFOCUSED = 0.4  # of those have no sharp detail at all, and little noise
+BARE = 0.5  # of the images without a nucleus show nothing but light and noise
+DEFOCUSED = 0.4  # of the images without a nucleus have no sharp detail at all, and little noise
 GLOWING = 0.4  # of the fluorescence images have light from far out of focus
 GLOW_PX = (8.0, 80.0)  # smallest and largest standard deviation of its blur, in pixels
 BROWN_MATRIX = 0.15  # of the tissue images have brown cytoplasm, in patches, around blue nuclei
