@@ -23,6 +23,7 @@ from nuclei.images.io import read_labels, read_rgb, write_labels, write_rgb
 from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment import marks
+from nuclei.segment.manifest import opened
 
 
 @pytest.fixture
@@ -124,6 +125,10 @@ def test_nuclei_below_the_least_score_are_dropped_and_the_others_keep_theirs(
     run(monkeypatch, "mine/image 0.png", "-o", "none", "--min-score", "0.8")
     assert not table(here / "none")
     assert "the surest has a score of 0.90, below 0.95" in (here / "none/images.csv").read_text()
+    with opened(here / "none") as manifest:
+        assert [image.certainty for image in manifest.images()] == pytest.approx(
+            [0.9]
+        )  # so it is among the first to review
     run(monkeypatch, "mine/image 0.png", "-o", "all in spite of that", "--min-score", "0")
     assert [float(row["score"]) for row in table(here / "all in spite of that")] == pytest.approx(scores)
 

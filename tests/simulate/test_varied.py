@@ -42,7 +42,7 @@ def test_all_modalities_are_drawn_and_some_fields_are_blank(drawn: list[tuple[np
     seen = [modality(rgb) for rgb, _ in drawn]
     assert set(seen) == {"fluorescence", "tissue", "brightfield"}
     assert 20 <= seen.count("fluorescence") <= 40 and 14 <= seen.count("tissue") <= 34
-    assert 3 <= sum(labels.max() == 0 for _, labels in drawn) <= 14  # three in ten of the fluorescence
+    assert 3 <= sum(labels.max() == 0 for _, labels in drawn) <= 13  # three in ten of the fluorescence
 
 
 def test_blank_fields_out_of_focus_have_less_sharp_detail_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:

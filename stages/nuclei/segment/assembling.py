@@ -22,7 +22,7 @@ from nuclei.segment.manifest import Value
 from nuclei.segment.measurements import IMAGE, Column, seen_channel
 from nuclei.segment.multiscale import LABELS
 from nuclei.segment.prepared import WRITTEN, Prepared
-from nuclei.segment.quality import shows_none
+from nuclei.segment.quality import why_none
 from nuclei.segment.slides import opened
 
 
@@ -60,7 +60,8 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
     with opened(prepared.path, prepared.reading) as slide:
         pixel_size_um, nuclear, notes = slide.pixel_size_um, slide.nuclear, slide.notes
     blocks, channels, labels_path = prepared.blocks, prepared.channels, prepared.labels_path
-    first, cut, areas, why_none = 0, 0, [], _why_none(prepared)
+    first, cut, areas = 0, 0, []
+    none = why_none(_scores(prepared), prepared.min_best_score)
     background = reduce(np.add, (_load(prepared, block, "background") for block in blocks))
     medians = [_median(counts) for counts in background]
     with files.replacing(labels_path) as temporary:
@@ -72,7 +73,7 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
             with np.load(prepared.file(block)) as stored:
                 labels, cut_here = stored["labels"], int(stored["cut"])
                 measured = {key.removeprefix("nuclei_"): stored[key] for key in stored if key.startswith("nuclei_")}
-            if why_none:
+            if none:
                 labels, cut_here = np.zeros_like(labels), 0
                 measured = {key: column[:0] for key, column in measured.items()}
             count = len(measured["label"])
@@ -98,7 +99,7 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
         diameter_of(area_px), prepared.scale.zoom, pixel_size_um, citation.version(),
     )  # fmt: skip
     summary: dict[str, Value] = dict(zip(IMAGE, entries, strict=True))
-    return summary, [text for text in (*notes, why_none, _cut_warning(cut), prepared.scale.warning) if text]
+    return summary, [text for text in (*notes, none, _cut_warning(cut), prepared.scale.warning) if text]
 
 
 def _cut_warning(cut: int) -> str:
@@ -107,14 +108,8 @@ def _cut_warning(cut: int) -> str:
     return f"{cut} nuclei are in clusters larger than the overlap of the blocks, where outlines may differ"
 
 
-def _why_none(prepared: Prepared) -> str:
-    """Why all nuclei are dropped, because none of any block has the score that one has to have; "" if they are kept."""
-    if not prepared.min_best_score:
-        return ""
-    scores = np.concatenate([_load(prepared, block, "nuclei_score") for block in prepared.blocks])
-    best = float(scores.max(initial=0))
-    # without scores they are NaN, which is not below anything
-    return shows_none(best, prepared.min_best_score) if len(scores) and best < prepared.min_best_score else ""
+def _scores(prepared: Prepared) -> NDArray[np.float64]:
+    return np.concatenate([_load(prepared, block, "nuclei_score") for block in prepared.blocks])
 
 
 def _load(prepared: Prepared, block: Block, name: str) -> NDArray[Any]:

@@ -22,7 +22,7 @@ from nuclei.segment.manifest import Manifest, Segmented, Value, key_of
 from nuclei.segment.marks import check_replaceable, is_ours, write_marked_labels, write_marked_rgb
 from nuclei.segment.measurements import Column, channels_of, measure, seen_channel, summarise
 from nuclei.segment.opening import AS_IT_IS, Plane, planes
-from nuclei.segment.quality import image_warnings, shows_none
+from nuclei.segment.quality import image_warnings, why_none
 from nuclei.segment.rois import ROIS, write_rois
 from nuclei.segment.size import Diameter
 
@@ -158,9 +158,9 @@ class Batch:
         task, scale, maps = predicted.task, predicted.scale, predicted.maps
         plane, image = task.plane, task.image
         labels, scores = self.segmenter.nuclei(maps, self.options.min_score, min_best_score=0)
-        certain, none = certainty(maps[0], labels) if scores is None else mean(scores), ""
-        if scores is not None and len(scores) and scores.max() < self.options.min_best_score:
-            none = shows_none(float(scores.max()), self.options.min_best_score)
+        certain = certainty(maps[0], labels) if scores is None else mean(scores)
+        none = "" if scores is None else why_none(scores, self.options.min_best_score)
+        if scores is not None and none:
             labels, scores = np.zeros_like(labels), scores[:0]
         labels_path, overlay_path = image.results(self.out)
         write_marked_labels(labels_path, labels, plane.pixel_size_um)

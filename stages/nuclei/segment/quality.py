@@ -49,9 +49,17 @@ def image_warnings(rgb: NDArray[np.uint8], zoom: float, target_px: float | None,
     return []
 
 
-def shows_none(best_score: float, least: float) -> str:
-    """That all nuclei of an image were dropped, because the surest is too unlikely to be true."""
-    return f"no nucleus: the surest has a score of {best_score:.2f}, below {least:g}; --min-score 0 keeps all"
+def why_none(scores: NDArray[np.floating], least: float) -> str:
+    """Why all nuclei of an image are dropped: the surest is too unlikely to be true; "" if they are kept.
+
+    Args:
+        scores: (n,) of all nuclei of the image; NaN, which is not below anything, where the model gives none.
+        least: the score that one of them has to have.
+    """
+    best = scores.max(initial=0)
+    if not len(scores) or not best < least:
+        return ""
+    return f"no nucleus: the surest has a score of {best:.2f}, below {least:g}; --min-score 0 keeps all"
 
 
 def prominence(gray: Gray) -> float:
