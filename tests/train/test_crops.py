@@ -21,7 +21,7 @@ from nuclei.network.components import relabel
 from nuclei.network.sizing import diameter
 from nuclei.network.targets import TARGETS, loss_weight
 from nuclei.simulate.varied import draw_varied
-from nuclei.train.augment import augmentation, window_px
+from nuclei.train.augment import augmentation, seed_all, window_px
 from nuclei.train.crops import Crops, draw, image_weights
 
 OFF = Augment(
@@ -132,7 +132,7 @@ def test_after_augmentation_every_nucleus_is_one_component_with_its_own_number(s
     labels = ((rows // 12) * 8 + cols // 12 + 1).astype(np.uint16)
     labels[(rows % 12 < 2) | (cols % 12 < 2)] = 0
     transform = augmentation(ALL_ON, 64)
-    transform.set_random_seed(seed)
+    seed_all(transform, seed)
     out = relabel(transform(image=np.zeros((side, side, 3), np.uint8), mask=labels)["mask"])
     assert out.shape == (64, 64)
     assert set(np.unique(out)) - {0} == set(range(1, out.max() + 1))
@@ -156,7 +156,7 @@ def test_the_maps_are_made_of_the_augmented_and_relabelled_crop(
         return out
 
     augment, crops.augment = crops.augment, spy  # type: ignore[assignment]
-    spy.set_random_seed = augment.set_random_seed  # type: ignore[attr-defined]
+    spy.set_random_state = augment.set_random_state  # type: ignore[attr-defined]
     _, foreground, maps, weight = crops[index]
     labels = relabel(augmented[0])
     np.testing.assert_array_equal(foreground[0], labels > 0)
@@ -234,7 +234,7 @@ def test_colour_and_quality_change_the_image_and_never_the_labels(name: str) -> 
     for augment in (OFF, dataclasses.replace(OFF, **{name: 1})):
         transform = augmentation(augment, 64)
         for seed in range(12):
-            transform.set_random_seed(seed)
+            seed_all(transform, seed)
             augmented.append(transform(image=rgb, mask=labels))
     plain, changed = augmented[:12], augmented[12:]
     assert all((out["mask"] > 0).sum() == (one["mask"] > 0).sum() for out, one in zip(changed, plain, strict=True))
@@ -275,7 +275,7 @@ def test_image_and_labels_move_together() -> None:
     rgb = np.repeat((labels * 255).astype(np.uint8)[..., None], 3, axis=2)
     transform = augmentation(dataclasses.replace(OFF, rotate=1, elastic=0.5), 64)
     for seed in range(20):
-        transform.set_random_seed(seed)
+        seed_all(transform, seed)
         out = transform(image=rgb, mask=labels)
         bright = out["image"][..., 0] > 127
         assert (bright != (out["mask"] > 0)).sum() <= 0.2 * max(bright.sum(), 40)
@@ -299,3 +299,16 @@ def test_every_image_is_drawn_as_often_as_its_weight_says_give_or_take_one(count
     drawn = Counter(draw(weights, count, seed, epoch).tolist())
     for image, weight in enumerate(weights):
         assert abs(drawn[image] - weight * count) <= 1
+
+
+def test_whether_one_augmentation_is_applied_says_nothing_about_another() -> None:
+    transform = augmentation(dataclasses.replace(OFF, gray=0.5, invert=0.5, light=0.5), 32)
+    transform = type(transform)(transform.transforms, save_applied_params=True)
+    window = np.zeros((window_px(32), window_px(32), 3), np.uint8)
+    drawn = []
+    for seed in range(400):
+        seed_all(transform, seed)
+        applied = {name for name, _ in transform(image=window)["applied_transforms"]}
+        drawn.append([name in applied for name in ("ToGray", "InvertImg", "RandomGamma")])
+    correlation = np.corrcoef(np.array(drawn).T)
+    assert abs(correlation[np.triu_indices(3, k=1)]).max() < 0.2  # of 400 independent draws: 0.05, standard deviation

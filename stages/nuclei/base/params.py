@@ -64,6 +64,7 @@ Positive = Annotated[float, Field(gt=0)]
 Diameter = Annotated[float, Field(ge=5, le=200)]
 NotNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=32), AfterValidator(_multiple_of_32)]
+InvertLight = Literal[False, True, "auto"]
 Parts = Annotated[tuple[Literal["val", "test"], ...], Field(min_length=1), AfterValidator(_each_once)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
@@ -129,7 +130,7 @@ class Train:
     synthetic_fraction: Annotated[float, Field(ge=0, lt=1)]
     normalise_low: Percentile
     normalise_high: Percentile
-    invert_light: bool
+    invert_light: InvertLight
     augment: Augment
     optimizer: Literal["adamw", "adam", "sgd"]
     learning_rate: Positive

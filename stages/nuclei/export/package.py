@@ -59,7 +59,11 @@ from skimage import measure
 from skimage.morphology import local_maxima
 from skimage.segmentation import watershed
 '''
-INVERTS = ", and inverts gray ones with a light background"
+INVERTS = {
+    False: "",
+    True: ", and inverts gray ones with a light background",
+    "auto": ", and sees gray ones with a light background inverted too",
+}
 VALIDATION = """
 ## Validation
 
@@ -121,7 +125,7 @@ def write(
         expected = "their usual size" if settings.diameter_px is None else f"{settings.diameter_px:g} px"
         files.write_text(
             folder / "README.md",
-            card + VALIDATION.format(diameter=expected, inverts=INVERTS if settings.invert_light else ""),
+            card + VALIDATION.format(diameter=expected, inverts=INVERTS[settings.invert_light]),
         )
         described = _description(folder, settings, kwargs, citation, run, expected)
         save_bioimageio_package(described, output_path=temporary, allow_invalid=True)

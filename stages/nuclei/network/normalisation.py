@@ -31,13 +31,17 @@ def normalise_percentiles(
         low, high: percentiles, 0 to 100.
         invert_light: invert a gray image with a light background, so that nuclei are bright in every gray image.
     """
-    counts = np.bincount(rgb.reshape(-1), minlength=256)
-    return percentile_table(counts, low, high, gray=is_gray(rgb), invert_light=invert_light)[rgb]
+    return percentile_table(_counts(rgb), low, high, gray=is_gray(rgb), invert_light=invert_light)[rgb]
 
 
 def is_gray(rgb: NDArray[np.integer]) -> bool:
     """Whether the channels of an image, (H, W, C), are equal."""
     return bool((rgb == rgb[:, :, :1]).all())
+
+
+def has_light_background(rgb: NDArray[np.uint8], low: float, high: float) -> bool:
+    """Whether an image, (H, W, 3) uint8, is gray and its inverse has a dark background: see `percentile_table`."""
+    return is_gray(rgb) and _is_light(_counts(rgb), low, high)
 
 
 def percentile_table(
@@ -56,13 +60,20 @@ def percentile_table(
     Returns:
         (256,) uint8.
     """
+    if gray and _is_light(counts, low, high):
+        bottom, top, _ = _range(counts[::-1], low, high)
+        inverse = _stretched(bottom, top)[::-1]
+        return inverse if invert_light else 255 - inverse
     bottom, top, dark_background = _range(counts, low, high)
-    if gray and not dark_background:
-        of_inverse = _range(counts[::-1], low, high)
-        if of_inverse[2]:
-            inverse = _stretched(*of_inverse[:2])[::-1]
-            return inverse if invert_light else 255 - inverse
     return _stretched(bottom if dark_background else min(bottom, LIGHTEST_BLACK * top), top)
+
+
+def _counts(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
+    return np.bincount(rgb.reshape(-1), minlength=256)
+
+
+def _is_light(counts: NDArray[np.integer], low: float, high: float) -> bool:
+    return not _range(counts, low, high)[2] and _range(counts[::-1], low, high)[2]
 
 
 def _range(counts: NDArray[np.integer], low: float, high: float) -> tuple[float, float, bool]:

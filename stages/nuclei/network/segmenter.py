@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from nuclei.base import files
 from nuclei.base.errors import InputError
-from nuclei.base.params import CONFIG, Diameter, Percentile, Precision, Probability, Side, checked
+from nuclei.base.params import CONFIG, Diameter, InvertLight, Percentile, Precision, Probability, Side, checked
 from nuclei.base.shipped import MODEL
 from nuclei.images.io import read_rgb
 from nuclei.network.components import renumber
@@ -23,7 +23,7 @@ from nuclei.network.confidence import Confidence, evidence
 from nuclei.network.inference import TileGrid, predict_maps, predict_tile, tile_grid
 from nuclei.network.labelling import Thresholds, label, landscape
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
-from nuclei.network.normalisation import normalise_percentiles
+from nuclei.network.normalisation import has_light_background, normalise_percentiles
 from nuclei.network.sizing import SAME_SCALE, Scale, diameter, fullest, most_plausible, sureness, zoomed_image
 from nuclei.network.targets import TARGETS
 
@@ -54,7 +54,7 @@ class Settings:
     min_area_px: Annotated[int, Field(ge=0)]
     precision: Precision = "auto"
     diameter_px: Diameter | None = None
-    invert_light: bool = False
+    invert_light: InvertLight = False
     min_score: Probability = 0.0
     min_best_score: Probability = 0.0
     confidence: Confidence | None = None
@@ -143,13 +143,40 @@ class Segmenter:
         tells how large they are. The first look is at the whole image; each further one is at LOOK_PX by LOOK_PX pixels
         at most, the enlarged one at ENLARGED_LOOK_PX, where the look before saw the most foreground.
 
+        With `invert_light: auto`, a gray image with a light background and its inverse are both segmented, or one tile of
+        each with much foreground, and the one whose nuclei have the higher mean score is kept. So such an image takes some
+        three times as long. A model that gives no scores inverts none.
+
         Args:
             diameter_px: as for `maps`.
         """
+        settings = self.settings
+        scale = self._scale(rgb, diameter_px)
+        if settings.invert_light != "auto" or settings.confidence is None:
+            return scale
+        if not has_light_background(rgb, settings.normalise_low, settings.normalise_high):
+            return scale
+        of_inverse = self._scale(rgb, diameter_px, inverted=True)
+        return of_inverse if self._mean_score(rgb, of_inverse) > self._mean_score(rgb, scale) else scale
+
+    def _mean_score(self, rgb: NDArray[np.uint8], scale: Scale) -> float:
+        """The mean score of the nuclei in the tile with the most foreground; 0 without nuclei."""
+        maps = scale.maps
+        if maps is None:
+            part = self._normalised(rgb, scale.inverted)
+            side = int(self.settings.tile_px / scale.zoom)
+            if max(part.shape) > side:
+                part = fullest(part, self._look(part, LOOKS[0])[2][0], side)
+            maps = self._predict(part, scale.zoom, flips=False)
+        scores = self.nuclei(maps)[1]
+        return 0.0 if scores is None or not len(scores) else float(scores.mean())
+
+    def _scale(self, rgb: NDArray[np.uint8], diameter_px: float | None, *, inverted: bool = False) -> Scale:
+        """What `scale` returns for an image that the network sees as it is, or inverted."""
         target_px = self.settings.diameter_px
         if target_px is None or diameter_px is not None:
-            return Scale(diameter_px, target_px)
-        normalised = self._normalised(rgb)
+            return Scale(diameter_px, target_px, inverted=inverted)
+        normalised = self._normalised(rgb, inverted)
         part, looks = normalised, [self._look(normalised, LOOKS[0])]
         for zoom in LOOKS[1:]:
             part = fullest(part, looks[-1][2][0], int(LOOK_PX / zoom))
@@ -161,7 +188,7 @@ class Segmenter:
         measured = most_plausible(seen, target_px)
         same = measured is None or 1 / SAME_SCALE < target_px / measured < SAME_SCALE
         final = same and part is normalised and not self.settings.flips
-        return Scale(measured, target_px, maps if final else None)
+        return Scale(measured, target_px, maps if final else None, inverted)
 
     def _look(self, normalised: NDArray[np.uint8], zoom: float) -> tuple[float, float | None, NDArray[np.float32]]:
         """How sure the network is of the nuclei of a rescaled copy, their diameter in the image, and the maps."""
@@ -175,12 +202,12 @@ class Segmenter:
         """What `maps` returns, of an image whose scale is known."""
         if scale.maps is not None:
             return scale.maps
-        return self._predict(self._normalised(rgb), scale.zoom, flips=self.settings.flips)
+        return self._predict(self._normalised(rgb, scale.inverted), scale.zoom, flips=self.settings.flips)
 
-    def _normalised(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _normalised(self, rgb: NDArray[np.uint8], inverted: bool = False) -> NDArray[np.uint8]:
         settings = self.settings
         low, high = settings.normalise_low, settings.normalise_high
-        return normalise_percentiles(rgb, low, high, invert_light=settings.invert_light)
+        return normalise_percentiles(rgb, low, high, invert_light=inverted or settings.invert_light is True)
 
     def _predict(self, normalised: NDArray[np.uint8], zoom: float, *, flips: bool) -> NDArray[np.float32]:
         return predict_maps(

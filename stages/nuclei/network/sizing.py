@@ -18,6 +18,7 @@ SMALLEST_ZOOM = 0.1  # nuclei ten times as large as in training
 LARGEST_ZOOM = 4.0  # above it interpolation adds pixels but no detail
 AS_SURE = 0.85  # of the sureness of the surest look; between 0.8 and 0.9 hardly anything changes
 AGREE = 1.3  # ratio of the diameters in two looks that are said to agree
+INVERTED = "light background: segmented inverted, because the model is surer of the nuclei there"
 SAME_SCALE = 1.1  # ratio of two scales that the network need not see apart: training varies the scale by more
 
 
@@ -122,11 +123,13 @@ class Scale:
         target_px: the diameter to which the images were rescaled in training; None if they were not.
         maps: (1 + C, H, W) float32, the final prediction of an image that needs no rescaling, where measuring the
             diameter has made it already; None elsewhere.
+        inverted: whether the network sees the inverse of the image, because it is surer of the nuclei there.
     """
 
     diameter_px: float | None
     target_px: float | None
     maps: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    inverted: bool = False
 
     @property
     def zoom(self) -> float:
@@ -149,6 +152,12 @@ class Scale:
             f"{'smallest' if wanted < self.zoom else 'largest'} factor, so that the network sees them at "
             f"{self.diameter_px * self.zoom:.0f} px and may miss, split or merge some"
         )
+
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how the network saw the image: `INVERTED`, and the warning."""
+        return [INVERTED] * self.inverted + [self.warning] * bool(self.warning)  # type: ignore[list-item]
 
 
 def fullest(rgb: NDArray[np.uint8], foreground: NDArray[np.float32], side_px: int) -> NDArray[np.uint8]:

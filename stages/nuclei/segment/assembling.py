@@ -99,7 +99,7 @@ def assemble(prepared: Prepared, add: Callable[[Nuclei], None]) -> tuple[dict[st
         diameter_of(area_px), prepared.scale.zoom, pixel_size_um, citation.version(),
     )  # fmt: skip
     summary: dict[str, Value] = dict(zip(IMAGE, entries, strict=True))
-    return summary, [text for text in (*notes, none, _cut_warning(cut), prepared.scale.warning) if text]
+    return summary, [text for text in (*notes, none, _cut_warning(cut), *prepared.scale.notes) if text]
 
 
 def _cut_warning(cut: int) -> str:

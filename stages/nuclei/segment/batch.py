@@ -181,7 +181,7 @@ class Batch:
             nuclei=nuclei,
             channels=channels,
             pixel_size_um=plane.pixel_size_um,
-            notes=tuple(text for text in (*plane.notes, scale.warning, none, *warnings) if text),
+            notes=tuple(text for text in (*plane.notes, *scale.notes, none, *warnings) if text),
             certainty=certain,
             seconds=predicted.seconds + time.perf_counter() - start,
             thumbnail=thumbnail(plane.rgb, labels),

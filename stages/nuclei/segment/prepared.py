@@ -115,10 +115,12 @@ def prepare(
         settings = segmenter.settings
         low, high = settings.normalise_low, settings.normalise_high
         gray = seen.gray or slide.nuclear is not None
-        invert_light = settings.invert_light
+        invert_light = settings.invert_light is True
         table = normalised_table(eight_bit, seen.counts, low, high, gray=gray, invert_light=invert_light)
         diameter_px = diameter and diameter.px(slide.pixel_size_um, path)
         scale = segmenter.scale(sample(slide, seen.windows, table), diameter_px)
+        if scale.inverted:
+            table = normalised_table(eight_bit, seen.counts, low, high, gray=gray, invert_light=True)
         named = not slide.colour and any(slide.channels)
         count = 1 if seen.gray and not named else len(slide.channels)
         prepared = Prepared(

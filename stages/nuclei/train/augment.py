@@ -6,11 +6,13 @@ A crop is also rescaled at random, by `crops.Crops`, with the functions that res
 from __future__ import annotations
 
 import os
+from random import Random
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # on import it checks online for updates
 
 import albumentations as A
 import cv2
+import numpy as np
 
 from nuclei.base.params import Augment
 
@@ -27,7 +29,7 @@ def augmentation(augment: Augment, crop_px: int) -> A.Compose:
 
     Call it with `image` (H, W, 3) uint8 and `mask` (H, W) uint16; it returns both, `crop_px` square. An elastic
     deformation may divide a label into several components: relabel afterwards.
-    Call `set_random_seed` before each use to make that use reproducible.
+    Call `seed_all` before each use to make that use reproducible.
     """
     mirrored = {"border_mode": cv2.BORDER_REFLECT_101, "mask_interpolation": cv2.INTER_NEAREST}
     return A.Compose(
@@ -69,3 +71,12 @@ def augmentation(augment: Augment, crop_px: int) -> A.Compose:
             ),
         ]
     )
+
+
+def seed_all(compose: A.Compose, seed: int) -> None:
+    """Let all transforms draw from the same two generators, one after the other, which begin with `seed`.
+
+    `Compose.set_random_seed` would give each transform generators of its own in the same state, so all of them would
+    draw the same numbers: every crop that is inverted would be blurred too.
+    """
+    compose.set_random_state(np.random.default_rng(seed), Random(seed))

@@ -23,7 +23,7 @@ from nuclei.network.normalisation import normalise_percentiles, to_tensor
 from nuclei.network.sizing import diameter, zoom_to, zoomed_image, zoomed_labels
 from nuclei.network.targets import TARGETS, loss_weight
 from nuclei.simulate.varied import draw_varied
-from nuclei.train.augment import augmentation, window_px
+from nuclei.train.augment import augmentation, seed_all, window_px
 
 Crop = tuple[Tensor, Tensor, Tensor, Tensor]
 SYNTHETIC_IMAGES = 600  # different ones, of which train.synthetic_fraction of the crops are cut
@@ -74,7 +74,7 @@ class Crops(Dataset[Crop]):
         zoom = self.train.augment.zoom ** random.uniform(-1, 1)
         rgb, labels = _window(rgb, labels, round(window_px(self.train.crop_px) / zoom), random)
         rgb, labels = zoomed_image(rgb, zoom), zoomed_labels(labels, zoom)
-        self.augment.set_random_seed(int(random.integers(2**31)))
+        seed_all(self.augment, int(random.integers(2**31)))
         out = self.augment(image=rgb, mask=labels)
         return self._tensors(out["image"], relabel(out["mask"]))
 
@@ -95,7 +95,7 @@ class Crops(Dataset[Crop]):
         target = self.train.diameter_px
         zoom = 1.0 if target is None else zoom_to(target, diameter(labels))
         low, high = self.train.normalise_low, self.train.normalise_high
-        normalised = normalise_percentiles(rgb, low, high, invert_light=self.train.invert_light)
+        normalised = normalise_percentiles(rgb, low, high, invert_light=self.train.invert_light is True)
         both = zoomed_image(normalised, zoom), zoomed_labels(labels, zoom)
         size = sum(array.nbytes for array in both)
         if size <= self.free_bytes:
