@@ -1,8 +1,8 @@
 """The table of what each ingredient of the shipped recipe is worth: python tests/benchmarks/screened.py FILE.csv...
 
 A FILE is what screen.py printed. Prints a Markdown table with a row for each change: its mean scores less those of the
-recipe, paired by image, with the 95 % interval over groups. Each group has one image and counts once. The row of another
-seed shows how much is chance. Before the table come the scores of the recipe itself.
+recipe, paired by image, with the 95 % interval over groups. Each group has one image and counts once. The row of
+another seed shows how much is chance. The first row has the scores of the recipe itself.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ def score(rows: pd.DataFrame, part: str, kind: str, metric: str, *, interval: bo
     levels = rows.index
     chosen = (levels.get_level_values("part") == part) & levels.get_level_values("family").str.contains(kind)
     values = rows.loc[chosen, metric].dropna().to_numpy(np.float64)
+    if not len(values):
+        return ""
     if not interval:
         return f"{values.mean():.3f} ({len(values)} groups)"
     low, high = intervals(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,9 @@ from numpy.typing import NDArray
 
 from nuclei.base import shipped
 from nuclei.images.io import read_labels, read_rgb
+from nuclei.network.normalisation import is_gray
 from nuclei.network.segmenter import Segmenter, segment_cell_image
+from nuclei.network.sizing import INVERTED
 from nuclei.simulate.images import draw
 
 MOST_BYTES = 30_000_000  # in git
@@ -62,6 +66,28 @@ def test_it_finds_the_nuclei_of_real_images_on_which_it_was_trained(segmenter: S
                 truth[read_labels(archive.read(mask)) > 0] = number
             scores.append(f1(truth, segmenter.segment(rgb)))
     assert np.mean(scores) > 0.8
+
+
+def test_inverted_fluorescence_gives_the_label_map_of_the_plain_image_and_light_cells_stay_as_they_are(
+    segmenter: Segmenter,
+) -> None:
+    auto = Segmenter(segmenter.net, replace(segmenter.settings, invert_light="auto"))
+    seen = Counter[tuple[str, bool]]()
+    for number in range(24):
+        rgb, truth = draw(3, number)
+        if not is_gray(rgb) or not truth.any():
+            continue
+        dark = np.median(rgb) < 128
+        light = 255 - rgb if dark else rgb
+        inverted = auto.scale(light).inverted
+        seen["fluorescence" if dark else "bright-field", inverted] += 1
+        assert (INVERTED in auto.scale(light).notes) is inverted
+        if inverted is bool(dark):
+            assert np.array_equal(auto.segment(light), segmenter.segment(rgb))
+    assert seen["bright-field", False] >= 3 and not seen["bright-field", True]
+    assert seen["fluorescence", True] >= 10 and seen["fluorescence", False] <= 2
+    uncalibrated = Segmenter(segmenter.net, replace(auto.settings, confidence=None))
+    assert not uncalibrated.scale(255 - draw(3, 0)[0]).inverted
 
 
 def test_its_card_has_the_hashes_of_its_files() -> None:

@@ -20,6 +20,7 @@ from nuclei.base.errors import InputError
 from nuclei.images.stacks import RGB, Reading
 from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import Segmenter
+from nuclei.network.sizing import INVERTED
 from nuclei.segment.assembling import assemble
 from nuclei.segment.blocks import owned, plan
 from nuclei.segment.by_blocks import segment_blocks
@@ -124,6 +125,22 @@ def test_a_light_image_is_inverted_as_a_whole_only_if_it_is_gray(
     for found in (whole, labels):
         assert bool(np.mean(found > 0) > 0.5) is colour  # the bright background
     assert colour or np.array_equal(labels > 0, whole > 0)
+
+
+@pytest.mark.parametrize("surer", [True, False])
+def test_a_light_image_is_inverted_as_a_whole_where_the_model_is_surer_of_it_so(
+    segmenter: Segmenter, pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, surer: bool
+) -> None:
+    segmenter.calibrate(Confidence(-3, 1, 1))
+    segmenter.settings = replace(segmenter.settings, invert_light="auto")
+    monkeypatch.setattr(segmenter, "_mean_score", lambda rgb, scale: float(scale.inverted is surer))
+    light = 255 - pixels
+    tifffile.imwrite(tmp_path / "light.tif", light, tile=(128, 128))
+    labels, _, (_, notes) = run(segmenter, tmp_path / "light.tif", tmp_path, 200)
+    assert (INVERTED in notes) is surer
+    assert bool(np.mean(labels > 0) < 0.5) is surer  # otherwise the bright background
+    whole = segmenter.segment(np.repeat(light[..., None], 3, axis=2))
+    assert not surer or np.array_equal(labels > 0, whole > 0)  # the background is one cluster larger than the overlap
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 4.0])

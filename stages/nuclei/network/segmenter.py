@@ -143,9 +143,9 @@ class Segmenter:
         tells how large they are. The first look is at the whole image; each further one is at LOOK_PX by LOOK_PX pixels
         at most, the enlarged one at ENLARGED_LOOK_PX, where the look before saw the most foreground.
 
-        With `invert_light: auto`, a gray image with a light background and its inverse are both segmented, or one tile of
-        each with much foreground, and the one whose nuclei have the higher mean score is kept. So such an image takes some
-        three times as long. A model that gives no scores inverts none.
+        With `invert_light: auto`, a gray image with a light background and its inverse are both segmented, or one tile
+        of each with much foreground, and the one whose nuclei have the higher mean score is kept. So such an image
+        takes some three times as long. A model that gives no scores inverts none.
 
         Args:
             diameter_px: as for `maps`.

@@ -153,7 +153,6 @@ class Scale:
             f"{self.diameter_px * self.zoom:.0f} px and may miss, split or merge some"
         )
 
-
     @property
     def notes(self) -> list[str]:
         """What a user should know of how the network saw the image: `INVERTED`, and the warning."""

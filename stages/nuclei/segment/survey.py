@@ -113,13 +113,17 @@ def is_blank(rgb: NDArray[np.uint8], zoom: float) -> bool:
 
 
 def sample(slide: Slide, windows: list[tuple[slice, slice]], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The windows of a survey side by side, as one RGB image (H, W, 3) from which the diameter can be measured."""
-    side = int(np.ceil(np.sqrt(len(windows))))
-    sheet = np.zeros((side * SAMPLE_PX, side * SAMPLE_PX, 3), np.uint8)
-    for number, (rows, cols) in enumerate(windows):
+    """The windows of a survey side by side, as one RGB image (H, W, 3) from which the diameter can be measured.
+
+    What they leave free gets their median colour, so that its background is theirs.
+    """
+    parts = [read_rgb(slide, rows, cols, table) for rows, cols in windows]
+    side = int(np.ceil(np.sqrt(len(parts))))
+    sheet = np.empty((side * SAMPLE_PX, side * SAMPLE_PX, 3), np.uint8)
+    sheet[:] = np.median(np.concatenate([part.reshape(-1, 3) for part in parts]), axis=0)
+    for number, part in enumerate(parts):
         row, col = (place * SAMPLE_PX for place in divmod(number, side))
-        rgb = read_rgb(slide, rows, cols, table)
-        sheet[row : row + rgb.shape[0], col : col + rgb.shape[1]] = rgb
+        sheet[row : row + part.shape[0], col : col + part.shape[1]] = part
     return sheet
 
 
