@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skimage.measure import label as connected
 
 from conftest import draw_discs
 from made_up import SETTINGS
@@ -15,7 +16,15 @@ from nuclei.base import errors
 from nuclei.base.errors import InputError
 from nuclei.images.io import write_rgb
 from nuclei.network.confidence import Confidence
-from nuclei.network.segmenter import ENLARGED_LOOK_PX, LOOK_PX, Segmenter, make_net, pick_device, segment_cell_image
+from nuclei.network.segmenter import (
+    ENLARGED_LOOK_PX,
+    LOOK_PX,
+    SAME_PLACES,
+    Segmenter,
+    make_net,
+    pick_device,
+    segment_cell_image,
+)
 
 
 def test_a_full_disk_ends_in_one_clear_error_when_a_model_is_saved(trained: Path, tmp_path: Path) -> None:
@@ -164,3 +173,44 @@ def test_a_given_diameter_is_used_without_a_look(monkeypatch: pytest.MonkeyPatch
 def test_an_image_without_nuclei_keeps_its_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, _ = fake(monkeypatch, 25)
     assert segmenter.scale(square(0)).zoom == 1
+
+
+@pytest.mark.parametrize(
+    ("as_it_is", "inverse", "inverted"),
+    [
+        ("nuclei, 0.6", "nuclei, 0.9", True),
+        ("nuclei, 0.9", "nuclei, 0.6", False),
+        ("nuclei, 0.6", "cells, 0.9", False),
+        ("nothing, 0", "nuclei, 0.9", True),
+        ("nothing, 0", "nothing, 0", False),
+    ],
+)
+def test_a_light_image_is_inverted_if_the_same_nuclei_are_surer_then(
+    monkeypatch: pytest.MonkeyPatch, as_it_is: str, inverse: str, inverted: bool
+) -> None:
+    _, truth = draw_discs(52, 60, 75)
+    cells = np.ones_like(truth)
+    assert (truth > 0).mean() < SAME_PLACES
+    score = Confidence(0, 1, 0)  # the mean foreground probability
+    settings = dataclasses.replace(
+        SETTINGS, instance_target="none", diameter_px=None, confidence=score, invert_light="auto"
+    )
+    segmenter = Segmenter(make_net("Unet", SETTINGS.encoder_name, "none"), settings)
+
+    def maps(name: str) -> np.ndarray:
+        kind, probability = name.split(", ")
+        shown = {"nuclei": truth, "cells": cells, "nothing": np.zeros_like(truth)}[kind]
+        return ((shown > 0) * float(probability))[None].astype(np.float32)
+
+    def predict(rgb: np.ndarray, zoom: float, flips: bool) -> np.ndarray:
+        return maps(inverse if np.median(rgb) < 128 else as_it_is)
+
+    monkeypatch.setattr(segmenter, "_predict", predict)
+    monkeypatch.setattr(segmenter, "label", lambda maps: connected(maps[0] > 0))
+    light = np.repeat(np.where(truth > 0, 100, 240).astype(np.uint8)[..., None], 3, axis=2)
+    assert segmenter.scale(light).inverted is inverted
+    expected = inverse if inverted else as_it_is
+    assert np.array_equal(segmenter.segment(light) > 0, maps(expected)[0] > 0)
+    assert not segmenter.scale(255 - light).inverted
+    segmenter.calibrate(None)
+    assert not segmenter.scale(light).inverted

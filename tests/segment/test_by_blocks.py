@@ -133,7 +133,7 @@ def test_a_light_image_is_inverted_as_a_whole_where_the_model_is_surer_of_it_so(
 ) -> None:
     segmenter.calibrate(Confidence(-3, 1, 1))
     segmenter.settings = replace(segmenter.settings, invert_light="auto")
-    monkeypatch.setattr(segmenter, "_mean_score", lambda rgb, scale: float(scale.inverted is surer))
+    monkeypatch.setattr(segmenter, "_is_surer_inverted", lambda rgb, scale, of_inverse: surer)
     light = 255 - pixels
     tifffile.imwrite(tmp_path / "light.tif", light, tile=(128, 128))
     labels, _, (_, notes) = run(segmenter, tmp_path / "light.tif", tmp_path, 200)

@@ -34,6 +34,7 @@ LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes
 LOOK_PX = 384  # side of what a look sees at most, so that its cost does not grow with the image; see docs/speed.md
 ENLARGED_LOOK_PX = 256  # the same of the enlarged look, in which a part of 128 px holds enough of these small nuclei
 ENLARGED = 0.8  # of the diameter of training: with smaller nuclei an image is looked at enlarged too
+SAME_PLACES = 0.25  # IoU of the foregrounds of an image and its inverse; see docs/training.md
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
@@ -143,9 +144,9 @@ class Segmenter:
         tells how large they are. The first look is at the whole image; each further one is at LOOK_PX by LOOK_PX pixels
         at most, the enlarged one at ENLARGED_LOOK_PX, where the look before saw the most foreground.
 
-        With `invert_light: auto`, a gray image with a light background and its inverse are both segmented, or one tile
-        of each with much foreground, and the one whose nuclei have the higher mean score is kept. So such an image
-        takes some three times as long. A model that gives no scores inverts none.
+        With `invert_light: auto`, a gray image with a light background is inverted where the model is then surer of the
+        same nuclei. To tell, it is segmented both ways, so such an image takes some three times as long. A model that
+        gives no scores inverts none.
 
         Args:
             diameter_px: as for `maps`.
@@ -157,19 +158,26 @@ class Segmenter:
         if not has_light_background(rgb, settings.normalise_low, settings.normalise_high):
             return scale
         of_inverse = self._scale(rgb, diameter_px, inverted=True)
-        return of_inverse if self._mean_score(rgb, of_inverse) > self._mean_score(rgb, scale) else scale
+        return of_inverse if self._is_surer_inverted(rgb, scale, of_inverse) else scale
 
-    def _mean_score(self, rgb: NDArray[np.uint8], scale: Scale) -> float:
-        """The mean score of the nuclei in the tile with the most foreground; 0 without nuclei."""
-        maps = scale.maps
-        if maps is None:
-            part = self._normalised(rgb, scale.inverted)
-            side = int(self.settings.tile_px / scale.zoom)
-            if max(part.shape) > side:
-                part = fullest(part, self._look(part, LOOKS[0])[2][0], side)
-            maps = self._predict(part, scale.zoom, flips=False)
-        scores = self.nuclei(maps)[1]
-        return 0.0 if scores is None or not len(scores) else float(scores.mean())
+    def _is_surer_inverted(self, rgb: NDArray[np.uint8], scale: Scale, of_inverse: Scale) -> bool:
+        """Whether the inverse shows nuclei in the same places with a higher mean score, or shows the only ones.
+
+        Of bright-field, where nuclei are dark in gray cells, the inverse shows whole cells, with scores that may be
+        higher. Both are compared in one tile, the one with the most foreground.
+        """
+        normalised = self._normalised(rgb)
+        part, side = normalised, int(self.settings.tile_px / max(scale.zoom, of_inverse.zoom))
+        if max(part.shape) > side:
+            part = fullest(part, self._look(part, LOOKS[0])[2][0], side)
+        places, means = [], []
+        for seen, pixels in ((scale, part), (of_inverse, 255 - part)):
+            maps = seen.maps if part is normalised else None
+            labels, scores = self.nuclei(self._predict(pixels, seen.zoom, flips=False) if maps is None else maps)
+            places.append(labels > 0)
+            means.append(0.0 if scores is None or not len(scores) else float(scores.mean()))
+        common, both = (int(np.count_nonzero(of(*places))) for of in (np.logical_and, np.logical_or))
+        return means[1] > means[0] and (common >= SAME_PLACES * both or not places[0].any())
 
     def _scale(self, rgb: NDArray[np.uint8], diameter_px: float | None, *, inverted: bool = False) -> Scale:
         """What `scale` returns for an image that the network sees as it is, or inverted."""
