@@ -2,8 +2,8 @@
 
     python tests/benchmarks/screen.py ENCODER_WEIGHTS [--folds 0 1 2] [--changes NAME ...] [--seed 0] > screened.csv
 
-Each change of `CHANGES` takes one ingredient from the recipe of models/nuclei (docs/results.md); the recipe itself is
-the change "none". For each change and fold of `split.by=family` a network is trained for 2/15 of the recipe's steps,
+Each change of `CHANGES` takes one ingredient from the recipe of models/nuclei (docs/results.md), or adds one; the
+recipe itself is the change "none". For each change and fold of `split.by=family` a network is trained for 2/15 of the recipe's steps,
 half of a schedule, as in the recipe. It scores one image of each group: of the families that it has not seen
 ("elsewhere"), and of the groups of its own families that were held back ("home"). All have the recipe's thresholds and
 no least scores, because the regression that these need would be fitted on the few images at home.
@@ -46,26 +46,28 @@ RECIPE = {
     "synthetic_fraction": 0.33,
     "crops_per_image": CROPS_PER_IMAGE,
     "stop_epoch": STOP_EPOCH,
+    "ema_decay": 0.99,
 }
 AUGMENT = {
     "zoom": 2.5,
     "rotate": 0.5,
     "colour": 0.3,
     "gray": 0.1,
-    "invert": 0.15,
+    "invert": 0.0,
     "shuffle": 0.1,
     "blur": 0.15,
     "noise": 0.2,
     "light": 0.5,
     "quality": 0.3,
 }
-NEVER = {"zoom": 1.0, "elastic": 0.0} | {name: 0.0 for name in AUGMENT if name != "zoom"}
+NEVER = {"zoom": 1.0, "elastic": 0.0} | {name: 0.0 for name in AUGMENT if name not in ("zoom", "invert")}
 CHANGES: dict[str, dict[str, Any]] = {
     "none": {},
     "synthetic_fraction=0": {"synthetic_fraction": 0.0},
     "encoder_weights=null": {"encoder_weights": None},
     **{f"augment.{name}={never:g}": {"augment": {name: never}} for name, never in NEVER.items()},
     "augment: none of these": {"augment": NEVER},
+    "augment.invert=0.15": {"augment": {"invert": 0.15}},
 }
 COLUMNS = ["change", "fold", "seed", "part", "family", "group", "id", "dice", "map", "ap50"]
 
