@@ -3,10 +3,10 @@
     python tests/benchmarks/screen.py ENCODER_WEIGHTS [--folds 0 1 2] [--changes NAME ...] [--seed 0] > screened.csv
 
 Each change of `CHANGES` takes one ingredient from the recipe of models/nuclei (docs/results.md), or adds one; the
-recipe itself is the change "none". For each change and fold of `split.by=family` a network is trained for 2/15 of the recipe's steps,
-half of a schedule, as in the recipe. It scores one image of each group: of the families that it has not seen
-("elsewhere"), and of the groups of its own families that were held back ("home"). All have the recipe's thresholds and
-no least scores, because the regression that these need would be fitted on the few images at home.
+recipe itself is the change "none". For each change and fold of `split.by=family` a network is trained for 2/15 of the
+recipe's steps, half of a schedule, as in the recipe. It scores one image of each group: of the families that it has
+not seen ("elsewhere"), and of the groups of its own families that were held back ("home"). All have the recipe's
+thresholds and no least scores, because the regression that these need would be fitted on the few images at home.
 
 ENCODER_WEIGHTS is the file of EfficientNet-lite0's ImageNet weights. Reads data/prepared and data/split.csv of the
 working directory; prints CSV, a row for each scored image. screened.py makes a table of several such files.
