@@ -1,7 +1,7 @@
 """What a model does with images unlike those of a data set: enlarged nuclei, inverted images, images without nuclei.
 
     python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40]
-        [--window-px 1024] [--min-score P] [--min-best-score P]
+        [--window-px 1024] [--min-score P] [--min-best-score P] [--only enlarged | inverted | empty]
 
 MODEL is the folder of a model that was trained without the images of the part, as data/model is without test. Images of
 one part of a split are changed here, so all figures are of real images, except for the blank ones, which are drawn:
@@ -47,7 +47,8 @@ def main() -> None:
     parser.add_argument("prepared", type=Path, help="data/prepared")
     parser.add_argument("split", type=Path, help="data/split.csv")
     parser.add_argument("--part", default="test", help="(test)")
-    parser.add_argument("--images", type=int, default=40, help="of each kind, at most (40)")
+    parser.add_argument("--images", type=int, default=40, help="to enlarge, at most (40)")
+    parser.add_argument("--only", choices=["enlarged", "inverted", "empty"], help="one of the tables")
     parser.add_argument("--window-px", type=int, default=WINDOW_PX, help=f"of enlarged images, at most ({WINDOW_PX})")
     parser.add_argument("--min-score", type=float, help="drop nuclei below this score (what the model says)")
     best = "an image shows none if its surest nucleus has a lower score (what the model says)"
@@ -65,9 +66,13 @@ def main() -> None:
             paths = image_path(arguments.prepared, record.id), label_path(arguments.prepared, record.id)
             pairs.append((read_rgb(paths[0]), read_labels(paths[1])))
     pairs = [pairs[at] for at in np.random.default_rng(0).permutation(len(pairs))]
-    enlarged(segmenter, pairs, arguments.images, arguments.window_px)
-    inverted(segmenter, pairs[: arguments.images])
-    empty(segmenter, pairs)
+    tables = {
+        "enlarged": lambda: enlarged(segmenter, pairs, arguments.images, arguments.window_px),
+        "inverted": lambda: inverted(segmenter, pairs),
+        "empty": lambda: empty(segmenter, pairs),
+    }
+    for table in [arguments.only] if arguments.only else tables:
+        tables[table]()
 
 
 def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int, window_px: int) -> None:

@@ -145,8 +145,8 @@ class Segmenter:
         at most, the enlarged one at ENLARGED_LOOK_PX, where the look before saw the most foreground.
 
         With `invert_light: auto`, a gray image with a light background is inverted where the model is then surer of the
-        same nuclei. To tell, it is segmented both ways, so such an image takes some three times as long. A model that
-        gives no scores inverts none.
+        same nuclei. To tell, it is segmented both ways, which takes up to 2.5 times as long. A model that gives no scores
+        inverts none.
 
         Args:
             diameter_px: as for `maps`.

@@ -156,7 +156,8 @@ class Scale:
     @property
     def notes(self) -> list[str]:
         """What a user should know of how the network saw the image: `INVERTED`, and the warning."""
-        return [INVERTED] * self.inverted + [self.warning] * bool(self.warning)  # type: ignore[list-item]
+        inverted = [INVERTED] if self.inverted else []
+        return [*inverted, self.warning] if self.warning else inverted
 
 
 def fullest(rgb: NDArray[np.uint8], foreground: NDArray[np.float32], side_px: int) -> NDArray[np.uint8]:
