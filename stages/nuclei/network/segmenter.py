@@ -145,7 +145,7 @@ class Segmenter:
         at most, the enlarged one at ENLARGED_LOOK_PX, where the look before saw the most foreground.
 
         With `invert_light: auto`, a gray image with a light background is inverted where the model is then surer of the
-        same nuclei. To tell, it is segmented both ways, which takes up to 2.5 times as long. A model that gives no scores
+        same nuclei. To tell, it is segmented both ways, in up to 2.5 times the time. A model that gives no scores
         inverts none.
 
         Args:
