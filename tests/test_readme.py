@@ -207,6 +207,13 @@ def test_the_curve_of_fine_tuning_is_the_committed_one() -> None:
     assert text.split("\n", 1)[1].strip() == printed.strip()
 
 
+def test_the_worth_of_each_ingredient_is_the_committed_one() -> None:
+    text = (ROOT / "docs/results.md").read_text().split("<!-- ingredients:")[1].split("\n\n")[0]
+    script, rows = ROOT / "tests/benchmarks/screened.py", ROOT / "reports/bbbc038/ingredients.csv"
+    printed = subprocess.run([sys.executable, script, rows], capture_output=True, text=True, check=True).stdout
+    assert text.split("\n", 1)[1].strip() == printed.strip()
+
+
 def test_the_calibration_is_the_committed_one() -> None:
     text = (ROOT / "docs/model.md").read_text().split("<!-- calibration:")[1].split("\n\n")[0]
     shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[3:]]
