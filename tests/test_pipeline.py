@@ -140,10 +140,11 @@ def test_the_committed_run_is_one_of_the_committed_code() -> None:
 
 def test_of_the_data_git_has_only_who_is_in_which_part() -> None:
     listed = subprocess.run(["git", "ls-files", "data"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert listed.split() == ["data/splits/bbbc038.csv"]
-    lines = (ROOT / "data/splits/bbbc038.csv").read_text().splitlines()
-    assert all(re.fullmatch(r"id,part|[0-9a-f]{64},(train|val|test)", line) for line in lines)
-    assert len(lines) == 665
+    assert listed.split() == ["data/splits/bbbc038.csv", "data/splits/bbbc038_no_tissue.csv"]
+    for path in listed.split():
+        lines = (ROOT / path).read_text().splitlines()
+        assert all(re.fullmatch(r"id,part|[0-9a-f]{64},(train|val|test)", line) for line in lines)
+        assert len(lines) == 665
 
 
 @pytest.fixture(scope="module")
