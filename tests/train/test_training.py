@@ -37,7 +37,7 @@ from train import PREPARED, SPLIT, decides, first_settings, inputs
 
 OUTPUTS = ("data/model/unet_final_model.pth", "data/model/instance_head.pth", "data/model/model.json")
 TABLES = ("reports/history.csv", "reports/search.csv")
-LEARNING: dict[str, object] = {"encoder_name": "resnet18", "learning_rate": 0.003, "crops_per_image": 15}
+LEARNING: dict[str, object] = {"encoder_name": "resnet18", "learning_rate": 0.003, "crops_per_image": 30}
 
 
 def digests(folder: Path) -> dict[str, str]:
