@@ -1,15 +1,17 @@
 """What each ingredient of the shipped recipe is worth, at home and on families of images that were left out.
 
-    python tests/benchmarks/screen.py ENCODER_WEIGHTS [--folds 0 1 2] [--changes NAME ...] [--seed 0] > screened.csv
+    python tests/benchmarks/screen.py ENCODER_WEIGHTS [--folds 0 1 2] [--changes NAME ...] [--seeds 0] > screened.csv
 
 Each change of `CHANGES` takes one ingredient from the recipe of models/nuclei (docs/results.md), or adds one; the
 recipe itself is the change "none". For each change and fold of `split.by=family` a network is trained for 2/15 of the
 recipe's steps, half of a schedule, as in the recipe. It scores one image of each group: of the families that it has
 not seen ("elsewhere"), and of the groups of its own families that were held back ("home"). All have the recipe's
 thresholds and no least scores, because the regression that these need would be fitted on the few images at home.
+`mean` and `distilled` train the recipe with each of the seeds, of which there must be several.
 
-ENCODER_WEIGHTS is the file of EfficientNet-lite0's ImageNet weights. Reads data/prepared and data/split.csv of the
-working directory; prints CSV, a row for each scored image. screened.py makes a table of several such files.
+ENCODER_WEIGHTS is the file of EfficientNet-lite0's ImageNet weights; for the changes `lite1` and `lite2` that of theirs
+(lite_weights.py). Reads data/prepared and data/split.csv of the working directory; prints CSV, a row for each scored
+image. screened.py makes a table of several such files.
 """
 
 from __future__ import annotations
@@ -19,17 +21,22 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "stages"))
 
+from torch import nn
+
+from nuclei.base import files
 from nuclei.base.errors import run
-from nuclei.base.params import Augment, Train, load
+from nuclei.base.params import Augment, Train, checked, load
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_families, read_groups, read_index
-from nuclei.network.segmenter import Segmenter, Settings
+from nuclei.network.model import NucleusNet
+from nuclei.network.segmenter import FIX, SETTINGS, Segmenter, Settings
 from nuclei.scores.matching import match
 from nuclei.scores.metrics import pixel_counts
 from nuclei.split.splitting import split_fold
@@ -38,6 +45,16 @@ from nuclei.train.crops import Crops
 from nuclei.train.processes import make_fabric
 from nuclei.train.starting import first_net
 from nuclei.train.training import Training
+from variants import (
+    BoundaryLoss,
+    BoundaryWeighted,
+    Distilling,
+    LooseOutlines,
+    Mean,
+    SeveralSizes,
+    SignedDistance,
+    StainTransfer,
+)
 
 PREPARED, SPLIT, PARAMS = Path("data/prepared"), Path("data/split.csv"), Path(__file__).parents[2] / "params.yaml"
 FOLDS, VAL_FRACTION, EPOCHS, STOP_EPOCH, CROPS_PER_IMAGE = 3, 0.1, 2, 1, 4
@@ -61,14 +78,47 @@ AUGMENT = {
     "quality": 0.3,
 }
 NEVER = {"zoom": 1.0, "elastic": 0.0} | {name: 0.0 for name in AUGMENT if name not in ("zoom", "invert")}
-CHANGES: dict[str, dict[str, Any]] = {
-    "none": {},
-    "synthetic_fraction=0": {"synthetic_fraction": 0.0},
-    "encoder_weights=null": {"encoder_weights": None},
-    **{f"augment.{name}={never:g}": {"augment": {name: never}} for name, never in NEVER.items()},
-    "augment: none of these": {"augment": NEVER},
-    "augment.invert=0.15": {"augment": {"invert": 0.15}},
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a training differs from the recipe.
+
+    Attributes:
+        train, augment: parameters of the sections `train` and `train.augment`.
+        crops: what cuts them.
+        loss: of the foreground, made with `train.dice_weight`; None: the recipe's.
+        first: parameters of the section `train` of a training before, whose weights are the first of this one.
+        foregrounds: the thresholds at which the images are scored; None: the shipped model's.
+    """
+
+    train: Mapping[str, Any] = field(default_factory=dict)
+    augment: Mapping[str, float] = field(default_factory=dict)
+    crops: type[Crops] = Crops
+    loss: type[nn.Module] | None = None
+    first: Mapping[str, Any] | None = None
+    foregrounds: Sequence[float] | None = None
+
+
+CHANGES = {
+    "none": Change(),
+    "synthetic_fraction=0": Change({"synthetic_fraction": 0.0}),
+    "encoder_weights=null": Change({"encoder_weights": None}),
+    **{f"augment.{name}={never:g}": Change(augment={name: never}) for name, never in NEVER.items()},
+    "augment: none of these": Change(augment=NEVER),
+    "augment.invert=0.15": Change(augment={"invert": 0.15}),
+    "stain transfer": Change(crops=StainTransfer),
+    "looser synthetic outlines": Change(crops=LooseOutlines),
+    "crops of 64, 96 and 128 px": Change(crops=SeveralSizes),
+    "boundary-weighted cross-entropy": Change(loss=BoundaryWeighted),
+    "boundary loss": Change(loss=BoundaryLoss),
+    "signed distance": Change(loss=SignedDistance, foregrounds=(0.4, 0.5, 0.6)),
+    "synthetic images first": Change(first={"synthetic_fraction": 1.0}),
+    "twice as long": Change({"crops_per_image": 2 * CROPS_PER_IMAGE}),
+    "lite1": Change({"encoder_name": "timm-tf_efficientnet_lite1"}),
+    "lite2": Change({"encoder_name": "timm-tf_efficientnet_lite2"}),
 }
+TOGETHER = {"mean": "mean of {} networks", "distilled": "distilled from {} networks"}  # the recipe's, with all seeds
 COLUMNS = ["change", "fold", "seed", "part", "family", "group", "id", "dice", "map", "ap50"]
 
 
@@ -91,33 +141,81 @@ def main() -> None:
             part: list({groups[record.id]: record for record in records if parts[record.id] == of}.values())
             for part, of in (("home", "val"), ("elsewhere", "test"))
         }
-        for change in arguments.changes:
-            segmenter = trained(training, CHANGES[change], arguments.encoder_weights, arguments.seed)
-            for part, of_part in scored.items():
-                for record, scores in scores_of(segmenter, of_part):
-                    first = [change, fold, arguments.seed, part, families[record.id], groups[record.id], record.id]
-                    print(",".join([*map(str, first), *(f"{score:.5f}" for score in scores)]), flush=True)
+        networks: dict[int, Segmenter] = {}
+        for change, seed in product(arguments.changes, arguments.seeds):
+            if change in TOGETHER:
+                if seed != arguments.seeds[-1]:
+                    continue
+                name = TOGETHER[change].format(len(networks))
+                segmenter = together(change, networks, training, arguments)
+            else:
+                name, segmenter = change, trained(training, CHANGES[change], arguments.encoder_weights, seed)
+            if change == "none":
+                networks[seed] = segmenter
+            foregrounds = CHANGES[change].foregrounds if change in CHANGES else None
+            for foreground in foregrounds or [segmenter.settings.foreground]:
+                segmenter.use(replace(segmenter.settings.thresholds, foreground=foreground))
+                named = f"{name}, foreground {foreground}" if foregrounds else name
+                for part, of_part in scored.items():
+                    for record, scores in scores_of(segmenter, of_part):
+                        first = [f'"{named}"', fold, seed, part, families[record.id], groups[record.id], record.id]
+                        print(",".join([*map(str, first), *(f"{score:.5f}" for score in scores)]), flush=True)
 
 
-def trained(records: Sequence[Record], change: Mapping[str, Any], encoder_weights: Path, seed: int) -> Segmenter:
-    """A training with the recipe, apart from one change."""
+def trained(
+    records: Sequence[Record],
+    change: Change,
+    encoder_weights: Path,
+    seed: int,
+    teacher: Mean | None = None,
+) -> Segmenter:
+    """A training with the recipe, apart from one change; with a teacher, it learns from that too."""
     params = load(PARAMS).train
-    augment = Augment(**(asdict(params.augment) | AUGMENT | change.get("augment", {})))
-    fields = {"encoder_weights": str(encoder_weights)} | RECIPE | dict(change)
-    train: Train = replace(params, **(fields | {"augment": augment}))
-    fabric = make_fabric(train)
-    fabric.seed_everything(seed, workers=False, verbose=False)
-    net = first_net(train, Path(train.encoder_weights) if train.encoder_weights else None, None)
-    crops = Crops(records, PREPARED, train, epochs=EPOCHS, seed=seed)
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        checkpoint = Checkpoint("screen", Path(folder))
-        return Training(net, crops, settings_of(train), train, fabric, checkpoint).fit([], log=lambda row: None)
+    augment = Augment(**(asdict(params.augment) | AUGMENT | dict(change.augment)))
+    fields = {"encoder_weights": str(encoder_weights), "augment": augment} | RECIPE
+    net: NucleusNet | None = None
+    for stage in ([] if change.first is None else [change.first]) + [change.train]:
+        train: Train = replace(params, **(fields | dict(stage)))
+        fabric = make_fabric(train)
+        fabric.seed_everything(seed, workers=False, verbose=False)
+        if net is None:
+            net = first_net(train, Path(train.encoder_weights) if train.encoder_weights else None, None)
+        crops = change.crops(records, PREPARED, train, epochs=EPOCHS, seed=seed)
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
+            kind = Training if teacher is None else Distilling
+            training = kind(net, crops, settings_of(train), train, fabric, Checkpoint("screen", Path(folder)))
+            if isinstance(training, Distilling):
+                training.teacher = teacher
+            if change.loss is not None:
+                training.loss = change.loss(train.dice_weight)
+            segmenter = training.fit([], log=lambda row: None)
+        net = segmenter.net
+    return segmenter
+
+
+def together(
+    change: str, networks: Mapping[int, Segmenter], training: Sequence[Record], arguments: argparse.Namespace
+) -> Segmenter:
+    """The mean of several networks, or one that learned from it, with the first seed."""
+    if len(networks) < 2:
+        raise SystemExit(f"error: {change} needs the change none and several seeds before it")
+    for segmenter in networks.values():
+        segmenter.net.eval()
+    mean = Mean([segmenter.net for segmenter in networks.values()])
+    if change == "mean":
+        return Segmenter(mean, next(iter(networks.values())).settings)
+    return trained(training, CHANGES["none"], arguments.encoder_weights, arguments.seeds[0], mean)
 
 
 def settings_of(train: Train) -> Settings:
     """How the shipped model predicts, without least scores."""
-    shipped = Segmenter.load(PARAMS.parent / "models" / "nuclei", device="cpu").settings
-    return replace(shipped, min_score=0.0, min_best_score=0.0, precision=train.precision)
+    path = PARAMS.parent / "models" / "nuclei" / SETTINGS
+    return replace(
+        checked(Settings, files.read_json(path, FIX), path),
+        min_score=0.0,
+        min_best_score=0.0,
+        precision=train.precision,
+    )
 
 
 def scores_of(segmenter: Segmenter, records: Sequence[Record]) -> Iterator[tuple[Record, tuple[float, float, float]]]:
@@ -134,8 +232,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("encoder_weights", type=Path, help="a .pth file")
     parser.add_argument("--folds", type=int, nargs="+", choices=range(FOLDS), default=list(range(FOLDS)))
-    parser.add_argument("--changes", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="NAME")
-    parser.add_argument("--seed", type=int, default=0, help="of the first weights and of the crops (0)")
+    parser.add_argument("--changes", nargs="+", choices=[*CHANGES, *TOGETHER], default=list(CHANGES), metavar="NAME")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the first weights and of the crops (0)")
     return parser.parse_args()
 
 

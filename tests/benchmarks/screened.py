@@ -1,8 +1,8 @@
 """The table of what each ingredient of the shipped recipe is worth: python tests/benchmarks/screened.py FILE.csv...
 
 A FILE is what screen.py printed. Prints a Markdown table with a row for each change: its mean scores less those of the
-recipe, paired by image, with the 95 % interval over groups. Each group has one image and counts once. The row of
-another seed shows how much is chance. The first row has the scores of the recipe itself.
+recipe, paired by image, with the 95 % interval over groups. Each group has one image and counts once. The first row has
+the scores of the recipe itself, the mean over its seeds; the rows of each seed show how much is chance.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 from nuclei.evaluate.bootstrap import intervals
 
 KINDS = ("fluorescence", "tissue", "brightfield")  # words of the names of families
+FEWEST = 5  # groups, below which there is no interval
 KEY = ["fold", "part", "family", "group", "id"]
 
 
@@ -26,8 +27,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", type=Path, nargs="+")
     rows = pd.concat([pd.read_csv(path) for path in parser.parse_args().files], ignore_index=True)
-    rows = rows.drop_duplicates([*KEY, "change", "seed"])
-    recipe = rows[(rows["change"] == "none") & (rows["seed"] == 0)].set_index(KEY)
+    scores = rows.groupby(["change", "seed", *KEY], sort=False)[["dice", "map"]].first()
+    recipe = scores.loc["none"].groupby(KEY, sort=False).mean()
     columns = {
         "left out: Dice": ("elsewhere", "", "dice"),
         "mAP": ("elsewhere", "", "map"),
@@ -37,13 +38,14 @@ def main() -> None:
     }
     print(f"| change | {' | '.join(columns)} |\n|{'---|' * (1 + len(columns))}")
     print(f"| none: the scores | {' | '.join(score(recipe, *column) for column in columns.values())} |")
-    for (change, seed), of_change in rows.groupby(["change", "seed"], sort=False):
-        if change == "none" and seed == 0:
+    seeds = scores.loc["none"].index.unique("seed")
+    for (change, seed), of_change in scores.groupby(["change", "seed"], sort=False):
+        if change == "none" and len(seeds) == 1:
             continue
-        scores = of_change.set_index(KEY)[["dice", "map"]]
-        if len(scores.index.difference(recipe.index)):
+        of_change = of_change.droplevel(["change", "seed"])
+        if len(of_change.index.difference(recipe.index)):
             raise SystemExit(f"error: {change} was scored on images on which the recipe was not")
-        difference = scores - recipe.loc[scores.index, ["dice", "map"]]
+        difference = of_change - recipe.loc[of_change.index]
         cells = [score(difference, *column, interval=True) for column in columns.values()]
         print(f"| {f'none, seed {seed}' if change == 'none' else change} | {' | '.join(cells)} |")
 
@@ -57,6 +59,8 @@ def score(rows: pd.DataFrame, part: str, kind: str, metric: str, *, interval: bo
         return ""
     if not interval:
         return f"{values.mean():.3f} ({len(values)} groups)"
+    if len(values) < FEWEST:
+        return f"{values.mean():+.3f}"
     low, high = intervals(
         lambda drawn: {metric: drawn @ values / drawn.sum(axis=1)}, np.arange(len(values)), resamples=2000, seed=0
     )[metric]
