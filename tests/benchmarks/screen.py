@@ -22,7 +22,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -141,25 +140,28 @@ def main() -> None:
             part: list({groups[record.id]: record for record in records if parts[record.id] == of}.values())
             for part, of in (("home", "val"), ("elsewhere", "test"))
         }
-        networks: dict[int, Segmenter] = {}
-        for change, seed in product(arguments.changes, arguments.seeds):
-            if change in TOGETHER:
-                if seed != arguments.seeds[-1]:
-                    continue
-                name = TOGETHER[change].format(len(networks))
-                segmenter = together(change, networks, training, arguments)
-            else:
-                name, segmenter = change, trained(training, CHANGES[change], arguments.encoder_weights, seed)
+        for name, seed, segmenter in networks(training, arguments):
+            for part, of_part in scored.items():
+                for record, scores in scores_of(segmenter, of_part):
+                    first = [f'"{name}"', fold, seed, part, families[record.id], groups[record.id], record.id]
+                    print(",".join([*map(str, first), *(f"{score:.5f}" for score in scores)]), flush=True)
+
+
+def networks(records: Sequence[Record], arguments: argparse.Namespace) -> Iterator[tuple[str, int, Segmenter]]:
+    """The name and the seed of each change, and the network trained with it, at each of its thresholds."""
+    plain: dict[int, Segmenter] = {}
+    for change in arguments.changes:
+        if change in TOGETHER:
+            yield TOGETHER[change].format(len(plain)), min(plain), together(change, plain, records, arguments)
+            continue
+        thresholds = CHANGES[change].foregrounds
+        for seed in arguments.seeds:
+            segmenter = trained(records, CHANGES[change], arguments.encoder_weights, seed)
             if change == "none":
-                networks[seed] = segmenter
-            foregrounds = CHANGES[change].foregrounds if change in CHANGES else None
-            for foreground in foregrounds or [segmenter.settings.foreground]:
+                plain[seed] = segmenter
+            for foreground in thresholds or [segmenter.settings.foreground]:
                 segmenter.use(replace(segmenter.settings.thresholds, foreground=foreground))
-                named = f"{name}, foreground {foreground}" if foregrounds else name
-                for part, of_part in scored.items():
-                    for record, scores in scores_of(segmenter, of_part):
-                        first = [f'"{named}"', fold, seed, part, families[record.id], groups[record.id], record.id]
-                        print(",".join([*map(str, first), *(f"{score:.5f}" for score in scores)]), flush=True)
+                yield f"{change}, foreground {foreground}" if thresholds else change, seed, segmenter
 
 
 def trained(
@@ -194,17 +196,15 @@ def trained(
 
 
 def together(
-    change: str, networks: Mapping[int, Segmenter], training: Sequence[Record], arguments: argparse.Namespace
+    change: str, plain: Mapping[int, Segmenter], records: Sequence[Record], arguments: argparse.Namespace
 ) -> Segmenter:
     """The mean of several networks, or one that learned from it, with the first seed."""
-    if len(networks) < 2:
-        raise SystemExit(f"error: {change} needs the change none and several seeds before it")
-    for segmenter in networks.values():
+    for segmenter in plain.values():
         segmenter.net.eval()
-    mean = Mean([segmenter.net for segmenter in networks.values()])
+    mean = Mean([segmenter.net for segmenter in plain.values()])
     if change == "mean":
-        return Segmenter(mean, next(iter(networks.values())).settings)
-    return trained(training, CHANGES["none"], arguments.encoder_weights, arguments.seeds[0], mean)
+        return Segmenter(mean, next(iter(plain.values())).settings)
+    return trained(records, CHANGES["none"], arguments.encoder_weights, min(plain), mean)
 
 
 def settings_of(train: Train) -> Settings:
@@ -234,7 +234,11 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, nargs="+", choices=range(FOLDS), default=list(range(FOLDS)))
     parser.add_argument("--changes", nargs="+", choices=[*CHANGES, *TOGETHER], default=list(CHANGES), metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the first weights and of the crops (0)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    for change in {*arguments.changes} & {*TOGETHER}:
+        if "none" not in arguments.changes[: arguments.changes.index(change)] or len(arguments.seeds) < 2:
+            parser.error(f"{change} needs the change none before it, and several --seeds")
+    return arguments
 
 
 if __name__ == "__main__":
