@@ -110,7 +110,7 @@ def check_model(segmenter: Segmenter, arguments: argparse.Namespace) -> None:
         raise InputError("this model takes every image as it is", file=arguments.model, got="a diameter", fix=fix)
     if arguments.min_score and segmenter.settings.confidence is None:
         fix = "leave --min-score out, or train again: training calibrates the scores"
-        raise InputError("this model gives nuclei no score", file=arguments.model, got="a least score", fix=fix)
+        raise InputError("this model gives nuclei no score", file=arguments.model, got="a minimum score", fix=fix)
 
 
 if __name__ == "__main__":

@@ -27,11 +27,12 @@ from nuclei.base.params import Params, load
 from nuclei.base.progress import track
 from nuclei.images.io import read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
+from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import WEIGHTS, Segmenter, Settings, pick_precision
 from nuclei.train import calibration, checkpoint, provenance, search
 from nuclei.train.crops import Crops
 from nuclei.train.processes import make_fabric, together
-from nuclei.train.starting import first_net
+from nuclei.train.starting import first_confidence, first_net
 from nuclei.train.training import HISTORY_COLUMNS, Row, Training
 
 PREPARED, SPLIT, MODEL = Path("data/prepared"), Path("data/split.csv"), Path("data/model")
@@ -60,7 +61,7 @@ def main() -> None:
     if not fabric.is_global_zero:
         return
 
-    rows = tune(segmenter, validation_images, params, scratch=kept.folder / "search")
+    rows = tune(segmenter, validation_images, params, scratch=kept.folder / "search", known=first_confidence(model))
     with files.replacing(MODEL) as folder:
         folder.mkdir()
         segmenter.save(folder)
@@ -129,13 +130,17 @@ def log(live: Live, row: Row) -> None:
     live.make_summary()
 
 
-def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: Path) -> list[Row]:
+def tune(
+    segmenter: Segmenter, records: list[Record], params: Params, scratch: Path, known: Confidence | None
+) -> list[Row]:
     """Set the thresholds that score best on predictions stored in `scratch`; return the scores of all candidates.
 
-    Then calibrate the scores of nuclei on the same predictions. Without images there is one candidate, and no score.
+    Then calibrate the scores of nuclei on the same predictions. Without images there is one candidate. With too few
+    nuclei to calibrate on, `known`, the regression of the model that the training started from, gives the scores.
     """
     if not records:
         segmenter.use(*search.grid(params.train))
+        segmenter.calibrate(known)
         return []
     scratch.mkdir(exist_ok=True)
     images: list[tuple[Path, Path]] = []
@@ -145,7 +150,7 @@ def tune(segmenter: Segmenter, records: list[Record], params: Params, scratch: P
         images.append((stored, label_path(PREPARED, record.id)))
     rows = search.search(images, params.train.instance_target, search.grid(params.train))
     segmenter.use(search.best(rows))
-    segmenter.calibrate(calibration.fitted(images, segmenter))
+    segmenter.calibrate(calibration.fitted(images, segmenter) or known)
     return rows
 
 

@@ -9,8 +9,8 @@ turn. Prints, and writes with -o, the fraction of nuclei that match an annotated
 score: `before` is the mean foreground probability, `after` the calibrated score. --figure draws both. With --into the
 regression of all nuclei is written into a model.json, such as that of models/nuclei, whose training left nothing out.
 
-Then it prints the scores of the label maps without the nuclei whose calibrated score is below a least score: means over
-families, so that each counts alike, and over images. And how many images have no nucleus with a score of at least some
+Then it prints the scores of the label maps without the nuclei whose calibrated score is below a minimum score: means
+over families, so that each counts alike, and over images. And how many images have no nucleus with a score of at least some
 value, what was found in these, and the scores if nothing were.
 """
 
@@ -156,7 +156,7 @@ def print_least_scores(folds: list[list[Found]], left_out: list[Confidence]) -> 
             scores[found.family].append(np.array([of_labels(truth, labels) for labels in kept]))
     of_families = np.mean([np.nanmean(images, axis=0) for images in scores.values()], axis=0)
     of_images = np.nanmean([image for images in scores.values() for image in images], axis=0)
-    print(f"| least score | {len(scores)} families: Dice | mAP | AP50 | all images: Dice | mAP | AP50 |")
+    print(f"| minimum score | {len(scores)} families: Dice | mAP | AP50 | all images: Dice | mAP | AP50 |")
     print("|---|---|---|---|---|---|---|")
     for row in zip(LEAST, *of_families.T, *of_images.T, strict=True):
         print(f"| {row[0]:g} | {' | '.join(f'{value:.3f}' for value in row[1:])} |")

@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["enlarged", "inverted", "empty"], help="one of the tables")
     parser.add_argument("--window-px", type=int, default=WINDOW_PX, help=f"of enlarged images, at most ({WINDOW_PX})")
     parser.add_argument("--min-score", type=float, help="drop nuclei below this score (what the model says)")
-    best = "an image shows none if its surest nucleus has a lower score (what the model says)"
+    best = "an image shows none if its highest-scoring nucleus has a lower score (what the model says)"
     parser.add_argument("--min-best-score", type=float, help=best)
     arguments = parser.parse_args()
     segmenter = Segmenter.load(arguments.model)

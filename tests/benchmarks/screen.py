@@ -2,11 +2,11 @@
 
     python tests/benchmarks/screen.py ENCODER_WEIGHTS [--folds 0 1 2] [--changes NAME ...] [--seeds 0] > screened.csv
 
-Each change of `CHANGES` takes one ingredient from the recipe of models/nuclei (docs/results.md), or adds one; the
+Each change of `CHANGES` takes one ingredient from the recipe of models/nuclei (docs/elsewhere.md), or adds one; the
 recipe itself is the change "none". For each change and fold of `split.by=family` a network is trained for 2/15 of the
 recipe's steps, half of a schedule, as in the recipe. It scores one image of each group: of the families that it has
 not seen ("elsewhere"), and of the groups of its own families that were held back ("home"). All have the recipe's
-thresholds and no least scores, because the regression that these need would be fitted on the few images at home.
+thresholds and no minimum scores, because the regression that these need would be fitted on the few images at home.
 `mean` and `distilled` train the recipe with each of the seeds, of which there must be several.
 
 ENCODER_WEIGHTS is the file of EfficientNet-lite0's ImageNet weights; for the changes `lite1` and `lite2` that of theirs
@@ -112,7 +112,7 @@ CHANGES = {
     "boundary-weighted cross-entropy": Change(loss=BoundaryWeighted),
     "boundary loss": Change(loss=BoundaryLoss),
     "signed distance": Change(loss=SignedDistance, foregrounds=(0.4, 0.5, 0.6)),
-    "synthetic images first": Change(first={"synthetic_fraction": 1.0}),
+    "synthetic images first": Change(first={"synthetic_fraction": 0.99}),
     "twice as long": Change({"crops_per_image": 2 * CROPS_PER_IMAGE}),
     "lite1": Change({"encoder_name": "timm-tf_efficientnet_lite1"}),
     "lite2": Change({"encoder_name": "timm-tf_efficientnet_lite2"}),
@@ -208,7 +208,7 @@ def together(
 
 
 def settings_of(train: Train) -> Settings:
-    """How the shipped model predicts, without least scores."""
+    """How the shipped model predicts, without minimum scores."""
     path = PARAMS.parent / "models" / "nuclei" / SETTINGS
     return replace(
         checked(Settings, files.read_json(path, FIX), path),

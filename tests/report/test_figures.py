@@ -97,8 +97,9 @@ def test_calibration_error_is_the_mean_gap_weighted_by_pixels(reports):
     assert "expected calibration error 0.2500" in alt(figures.calibration, changed)
 
 
-def test_of_equally_good_epochs_the_last_is_kept(reports):
-    assert "after epoch 24" in alt(figures.learning_curves, with_table(reports, "history", val_dice_true_scale=0.5))
+def test_the_learning_curves_mark_the_epoch_that_was_kept_whether_it_was_the_best_or_not(reports):
+    kept = [int(epoch == 7) for epoch in reports.tables["history"]["epoch"]]
+    assert "0.859, after epoch 7." in alt(figures.learning_curves, with_table(reports, "history", kept=kept))
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 
 from committed import run_here
 from conftest import draw_discs, write_params, write_prepared
+from nuclei.base import files
 from nuclei.base.errors import InputError
 from nuclei.base.params import Params
-from nuclei.network.segmenter import Segmenter, make_net
+from nuclei.network.confidence import Confidence
+from nuclei.network.segmenter import SETTINGS, Segmenter, make_net
 from nuclei.train.starting import first_net
 from train import first_settings
 
@@ -61,3 +64,22 @@ def test_the_stage_trains_on_from_a_model(model: Path, tmp_path: Path) -> None:
     before, after = (torch.load(folder / "unet_final_model.pth") for folder in (model, tmp_path / "data/model"))
     kernels = [name for name, value in before.items() if value.ndim == 4]
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in kernels)
+
+
+@pytest.mark.parametrize("val", [0, 1])
+def test_with_too_few_nuclei_in_val_the_scores_of_the_first_model_are_kept(
+    val: int, model: Path, tmp_path: Path
+) -> None:
+    write_prepared(tmp_path, {"train": 4, "val": val})
+    known = Confidence(intercept=-1.5, foreground=2.0, depth=0.5)
+    segmenter = Segmenter.load(model, device="cpu")
+    segmenter.calibrate(known)
+    (tmp_path / "first").mkdir()
+    segmenter.save(tmp_path / "first")
+    one = {
+        f"search_{name}": [value] for name, value in (("foreground", 0.6), ("saddle_ratio", 0.8), ("min_area_px", 20))
+    }
+    write_params(tmp_path, epochs=1, train={"start_from": str(tmp_path / "first"), "crops_per_image": 1, **one})
+    done = run_here("train", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert files.read_json(tmp_path / "data/model" / SETTINGS, "")["confidence"] == asdict(known)

@@ -273,6 +273,24 @@ def test_the_weights_of_the_best_epoch_are_kept_and_of_equals_the_last(
     ]
 
 
+def test_the_last_epoch_is_kept_on_request_and_the_history_says_which_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dices = iter((0.9, 0.2, 0.9, 0.2))
+    monkeypatch.setattr(
+        "nuclei.train.training.validate", lambda _, records, __: [(1.0, next(dices), 0.5)] * len(records)
+    )
+    kept = {}
+    for which in ("best", "last"):
+        small: dict[str, object] = {"encoder_name": SMALLEST, "crops_per_image": 1, "keep_epoch": which}
+        training, validation = training_of(tmp_path / which, **small)
+        kept[which] = training.fit(validation[:1], log=lambda row: None).net.state_dict()
+        assert [row["kept"] for row in training.history] == ([1, 0] if which == "best" else [0, 1])
+    last = training.average.module.state_dict()
+    assert all(torch.equal(kept["last"][name], value) for name, value in last.items())
+    assert not all(torch.equal(kept["best"][name], value) for name, value in last.items())
+
+
 @pytest.mark.parametrize("target", ["distance", "none"])
 def test_a_step_returns_the_loss_of_the_foreground_and_that_of_the_instance_target(target: str, tmp_path: Path) -> None:
     training, _ = training_of(tmp_path, encoder_name=SMALLEST, crops_per_image=1, instance_target=target)

@@ -137,6 +137,7 @@ class Train:
     weight_decay: NotNegative
     schedule: Literal["cosine", "constant"]
     stop_epoch: Count | None
+    keep_epoch: Literal["best", "last"]
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     dice_weight: Probability

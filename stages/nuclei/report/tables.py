@@ -42,7 +42,8 @@ COLUMNS = {
     "calibration": "part low high mean_score fraction_positive pixels",
     "by_stratum": "part grouping stratum images groups map_undefined nuclei "
     + " ".join(f"{name} {name}_low {name}_high" for name in STRATUM_SCORES),
-    "history": "epoch train_loss train_instance_loss val_loss val_dice_true_scale val_iou_true_scale learning_rate",
+    "history": "epoch train_loss train_instance_loss val_loss val_dice_true_scale val_iou_true_scale learning_rate "
+    "kept",
     "search": "foreground saddle_ratio min_area_px map",
 }
 

@@ -37,13 +37,13 @@ def learning_curves(reports: Reports) -> Drawing:
     score.set(ylabel="validation score\nat true scale", ylim=(0, 1))
     rate.set(ylabel="learning\nrate", xlabel="epoch", ylim=(0, None))
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
-    kept = "none is defined"
-    if history["val_dice_true_scale"].notna().any():
-        best = history.loc[history["val_dice_true_scale"][::-1].idxmax()]  # the last of equal ones, as in training
-        kept = f"{best['val_dice_true_scale']:.3f}, after epoch {best['epoch']:.0f}"
+    kept = history.loc[history["kept"].idxmax()]
+    dice = "undefined"
+    if not np.isnan(kept["val_dice_true_scale"]):
+        dice = f"{kept['val_dice_true_scale']:.3f}"
         score.plot(
-            best["epoch"],
-            best["val_dice_true_scale"],
+            kept["epoch"],
+            kept["val_dice_true_scale"],
             "o",
             markersize=9,
             markerfacecolor="none",
@@ -58,7 +58,8 @@ def learning_curves(reports: Reports) -> Drawing:
         f"Over {len(epochs)} epoch{'' if len(epochs) == 1 else 's'} the training loss goes from "
         f"{first['train_loss']:.3g} to {last['train_loss']:.3g}, the validation loss from {first['val_loss']:.3g} to "
         f"{last['val_loss']:.3g}; "
-        f"the best validation Dice, with the true scale of each image and threshold 0.5: {kept}."
+        f"validation Dice of the weights that were kept, with the true scale of each image and threshold 0.5: {dice}, "
+        f"after epoch {kept['epoch']:.0f}."
     )
     return Drawing("Learning curves", alt, figure)
 

@@ -140,8 +140,8 @@ def described(options: Options) -> dict[str, str]:
         "channel": reading.channel,
         "slices": reading.z,
         "pixel size": None if reading.pixel_size_um is None else f"{reading.pixel_size_um:g} µm",
-        "least score": f"{options.min_score:g}" if options.min_score else None,
-        "least score of the surest nucleus": f"{options.min_best_score:g}" if options.min_best_score else None,
+        "minimum score": f"{options.min_score:g}" if options.min_score else None,
+        "minimum score of the best nucleus": f"{options.min_best_score:g}" if options.min_best_score else None,
         "outlines": ", ".join(options.rois) or None,
     }
     return {name: str(value) for name, value in chosen.items() if value is not None}

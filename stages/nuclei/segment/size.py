@@ -1,4 +1,4 @@
-"""What the user says of the nuclei: their diameter, in pixels or in µm, and the least score of one."""
+"""What the user says of the nuclei: their diameter, in pixels or in µm, and the minimum score of one."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nuclei.base.errors import InputError
 from nuclei.base.params import Train
+from nuclei.network.confidence import Confidence
 from nuclei.network.model import NucleusNet
 from nuclei.network.segmenter import SETTINGS, Segmenter, make_net
 
@@ -38,3 +39,8 @@ def first_net(train: Train, encoder_weights: Path | None, model: Path | None) ->
             fix=" ".join(f"-S train.{name}={there}" for name, there, _ in other),
         )
     return segmenter.net
+
+
+def first_confidence(model: Path | None) -> Confidence | None:
+    """The regression that gives nuclei their scores in the model that train.start_from names; None without either."""
+    return None if model is None else Segmenter.load(model, device="cpu").settings.confidence

@@ -37,6 +37,7 @@ Item = TypeVar("Item")
 HISTORY_COLUMNS = [
     *("epoch", "train_loss", "train_instance_loss"),  # of the second head, which neither of the other losses includes
     *("val_loss", "val_dice_true_scale", "val_iou_true_scale", "learning_rate"),  # see `validate`
+    "kept",  # 1: the weights after this epoch are the model's; 0
 ]
 
 
@@ -72,7 +73,9 @@ class Training:
         self.best: dict[str, Tensor] = {}
 
     def fit(self, validation: Sequence[Record], log: Callable[[Row], None]) -> Segmenter:
-        """Train to the last epoch, or to `train.stop_epoch`, and return the model of the best one by validation Dice.
+        """Train to the last epoch, or to `train.stop_epoch`, and return the model of the one to keep.
+
+        That is the best by validation Dice, or the last; see `train.keep_epoch`. Its row of the history says so.
 
         Args:
             validation: the images that choose the epoch; if there are none, the last epoch is returned, and the rows
@@ -112,6 +115,8 @@ class Training:
             self._keep(row)
             log(row)
             self.fabric.print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
+        kept = self._kept(self.history)
+        self.history = [row | {"kept": int(row is kept)} for row in self.history]
         self.average.module.load_state_dict(self.best)
         return self._segmenter(self.settings)
 
@@ -230,11 +235,10 @@ class Training:
         return Segmenter(averaged, settings, device=self.fabric.device.type)
 
     def _keep(self, row: Row) -> None:
-        """Add an epoch to the history, keep its weights if they are the best so far, and write the checkpoint."""
-        scores = [each.get("val_dice_true_scale", 0.0) for each in [*self.history, row]]  # all equal without validation
-        if scores[-1] == max(scores):
-            self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
+        """Add an epoch to the history, keep its weights if they are the ones so far, and write the checkpoint."""
         self.history.append(row)
+        if self._kept(self.history) is row:
+            self.best = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         if self.fabric.is_global_zero:
             self.checkpoint.save(
                 {
@@ -247,6 +251,12 @@ class Training:
                     "best": self.best,
                 }
             )
+
+    def _kept(self, history: Sequence[Row]) -> Row:
+        """The row of the epoch whose weights are kept; of equally good ones the last."""
+        if self.train.keep_epoch == "last":
+            return history[-1]
+        return max(reversed(history), key=lambda row: row.get("val_dice_true_scale", 0.0))
 
     def _resume(self) -> None:
         if self.fabric.is_global_zero:
