@@ -10,8 +10,8 @@ score: `before` is the mean foreground probability, `after` the calibrated score
 regression of all nuclei is written into a model.json, such as that of models/nuclei, whose training left nothing out.
 
 Then it prints the scores of the label maps without the nuclei whose calibrated score is below a minimum score: means
-over families, so that each counts alike, and over images. And how many images have no nucleus with a score of at least some
-value, what was found in these, and the scores if nothing were.
+over families, so that each counts alike, and over images. And how many images have no nucleus with a score of at
+least some value, what was found in these, and the scores if nothing were.
 """
 
 from __future__ import annotations
@@ -166,13 +166,15 @@ def print_best_scores(folds: list[list[Found]], left_out: list[Confidence]) -> N
     """How many images have no nucleus with a score of at least each of BEST, and the scores if these showed none."""
     pairs = [(confidence, found) for confidence, fold in zip(left_out, folds, strict=True) for found in fold]
     highest = np.array([confidence.scores(found.seen[0]).max(initial=0) for confidence, found in pairs])
-    scores = np.array([of_labels(read_labels(found.truth), found.labels) for _, found in pairs])
+    truths = [read_labels(found.truth) for _, found in pairs]
+    scores = np.array([of_labels(truth, found.labels) for truth, (_, found) in zip(truths, pairs, strict=True)])
+    emptied = np.array([of_labels(truth, np.zeros_like(truth)) for truth in truths])
     print("| best score below | images | their Dice | their mAP | all images without them: Dice | mAP |")
     print("|---|---|---|---|---|---|")
     for best in BEST:
         below = highest < best
         own = [f"{value:.3f}" for value in np.nanmean(scores[below], axis=0)[:2]] if below.any() else ["", ""]
-        all_images = np.nanmean(np.where(below[:, None], 0, scores), axis=0)[:2]
+        all_images = np.nanmean(np.where(below[:, None], emptied, scores), axis=0)[:2]
         cells = [f"{best:g}", f"{below.sum()} of {len(below)}", *own, *(f"{value:.3f}" for value in all_images)]
         print(f"| {' | '.join(cells)} |")
 

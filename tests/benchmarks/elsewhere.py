@@ -85,7 +85,7 @@ def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int, window_px: in
             own_px = diameter(truth) or 1.0
             target_px = enlarged_px or own_px
             large, labels = windowed(rgb, truth, target_px / own_px, window_px)
-            true += labels.max()
+            true += int(labels.max())
             scale = segmenter.scale(large)
             off += not 1 / 1.5 < (scale.diameter_px or 0) / target_px < 1.5
             for way, maps in enumerate((segmenter.predict(large, scale), segmenter.maps(large, target_px))):

@@ -118,6 +118,7 @@ CHANGES = {
     "lite2": Change({"encoder_name": "timm-tf_efficientnet_lite2"}),
 }
 TOGETHER = {"mean": "mean of {} networks", "distilled": "distilled from {} networks"}  # the recipe's, with all seeds
+DEFAULT = [change for change in CHANGES if not change.startswith("lite")]
 COLUMNS = ["change", "fold", "seed", "part", "family", "group", "id", "dice", "map", "ap50"]
 
 
@@ -232,7 +233,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("encoder_weights", type=Path, help="a .pth file")
     parser.add_argument("--folds", type=int, nargs="+", choices=range(FOLDS), default=list(range(FOLDS)))
-    parser.add_argument("--changes", nargs="+", choices=[*CHANGES, *TOGETHER], default=list(CHANGES), metavar="NAME")
+    parser.add_argument("--changes", nargs="+", choices=[*CHANGES, *TOGETHER], default=DEFAULT, metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the first weights and of the crops (0)")
     arguments = parser.parse_args()
     for change in {*arguments.changes} & {*TOGETHER}:

@@ -1,8 +1,8 @@
 """The table of what each ingredient of the shipped recipe is worth: python tests/benchmarks/screened.py FILE.csv...
 
 A FILE is what screen.py printed. Prints a Markdown table with a row for each change: its mean scores less those of the
-recipe, paired by image, with the 95 % interval over groups. Each group has one image and counts once. The first row has
-the scores of the recipe itself, the mean over its seeds; the rows of each seed show how much is chance.
+recipe, paired by image, with the 95 % interval over groups. The recipe's are means over its seeds, and the first row
+has them. The row of each of its seeds is compared with the mean of the others, and shows how much is chance.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 from nuclei.evaluate.bootstrap import intervals
 
 KINDS = ("fluorescence", "tissue", "brightfield")  # words of the names of families
-FEWEST = 5  # groups, below which there is no interval
 KEY = ["fold", "part", "family", "group", "id"]
 
 
@@ -45,7 +44,8 @@ def main() -> None:
         of_change = of_change.droplevel(["change", "seed"])
         if len(of_change.index.difference(recipe.index)):
             raise SystemExit(f"error: {change} was scored on images on which the recipe was not")
-        difference = of_change - recipe.loc[of_change.index]
+        others = scores.loc["none"].drop(seed, level="seed").groupby(KEY).mean() if change == "none" else recipe
+        difference = (of_change - others).dropna(how="all")
         cells = [score(difference, *column, interval=True) for column in columns.values()]
         print(f"| {f'none, seed {seed}' if change == 'none' else change} | {' | '.join(cells)} |")
 
@@ -54,17 +54,17 @@ def score(rows: pd.DataFrame, part: str, kind: str, metric: str, *, interval: bo
     """The mean of a metric over the images of a part, of one kind of family, or a mean difference with its interval."""
     levels = rows.index
     chosen = (levels.get_level_values("part") == part) & levels.get_level_values("family").str.contains(kind)
-    values = rows.loc[chosen, metric].dropna().to_numpy(np.float64)
-    if not len(values):
+    found = rows.loc[chosen, metric].dropna()
+    values, groups = found.to_numpy(np.float64), found.index.get_level_values("group").to_numpy()
+    count = len(np.unique(groups))
+    if not count:
         return ""
     if not interval:
-        return f"{values.mean():.3f} ({len(values)} groups)"
-    if len(values) < FEWEST:
-        return f"{values.mean():+.3f}"
-    low, high = intervals(
-        lambda drawn: {metric: drawn @ values / drawn.sum(axis=1)}, np.arange(len(values)), resamples=2000, seed=0
-    )[metric]
-    return f"{values.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"{values.mean():.3f} ({count} groups)"
+    low, high = intervals(lambda drawn: {metric: drawn @ values / drawn.sum(axis=1)}, groups, resamples=2000, seed=0)[
+        metric
+    ]
+    return f"{values.mean():+.3f}" + ("" if np.isnan(low) else f" [{low:+.3f}, {high:+.3f}]")
 
 
 if __name__ == "__main__":
