@@ -27,6 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2] / "stages"))
 
 from nuclei.base.errors import InputError, run
+from nuclei.base.machine import keep_freed_memory
 from nuclei.base.params import Train, load
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_families, read_groups, read_index
@@ -44,6 +45,7 @@ PREPARED, SPLIT, PARAMS = Path("data/prepared"), Path("data/split.csv"), Path(__
 
 def main() -> None:
     arguments = parsed()
+    keep_freed_memory()
     model = Segmenter.load(arguments.model, device="cpu")
     families, groups = read_families(SPLIT), read_groups(SPLIT)
     records = read_index(PREPARED)

@@ -31,6 +31,7 @@ from torch import nn
 
 from nuclei.base import files
 from nuclei.base.errors import run
+from nuclei.base.machine import keep_freed_memory
 from nuclei.base.params import Augment, Train, checked, load
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_families, read_groups, read_index
@@ -124,6 +125,7 @@ COLUMNS = ["change", "fold", "seed", "part", "family", "group", "id", "dice", "m
 
 def main() -> None:
     arguments = parsed()
+    keep_freed_memory()
     records, families, groups = read_index(PREPARED), read_families(SPLIT), read_groups(SPLIT)
     print(",".join(COLUMNS), flush=True)
     for fold in arguments.folds:
