@@ -25,8 +25,9 @@ from nuclei.segment.arguments import parse
 from nuclei.segment.batch import Batch, LargeOptions, Options, results
 from nuclei.segment.cluster import connected, segment_on
 from nuclei.segment.finding import Found, Image, check_out, find_images, read_list
-from nuclei.segment.manifest import check_unchanged, hash_of, opened
+from nuclei.segment.manifest import check_unchanged, files_of, hash_of, opened
 from nuclei.segment.marks import check_replaceable
+from nuclei.segment.naming import check_planes
 from nuclei.segment.opening import reading_of
 from nuclei.segment.page import PAGE, write_page
 from nuclei.segment.report import report
@@ -51,6 +52,8 @@ def main() -> None:
     everything, shard = found.images, arguments.shard
     if shard:
         found = Found(shard.of(everything), found.notes)
+    if not arguments.collect:
+        check_planes(everything, files_of(out), reading_of(arguments), arguments.blocks)
     if not arguments.force:
         if not arguments.collect:
             small = (image for image in found.images if not is_large(image.path, arguments.blocks))

@@ -245,6 +245,15 @@ def check_unchanged(paths: Iterable[Path], out: Path) -> None:
         _check_known(path, _known(out, path.name))
 
 
+def files_of(out: Path) -> Iterator[tuple[str, str]]:
+    """The stem of each image that was segmented into the folder `out`, and that of its file."""
+    path = out / NAME
+    if path.exists():
+        with _read(path) as database:
+            for stem, file in database.execute("SELECT stem, file FROM images"):
+                yield os.fsdecode(stem), os.fsdecode(file)
+
+
 def key_of(image: Path, model: str, options: dict[str, Any]) -> str:
     """What decides the results of an image file: the hash of its content, of the model and of the options.
 
@@ -291,9 +300,16 @@ def _known(out: Path, name: str) -> set[str]:
     path = out / NAME
     if not path.exists():
         return set()
+    with _read(path) as database:
+        return {digest for (digest,) in database.execute(WRITTEN, [name])}
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[sqlite3.Connection]:
+    """A manifest that exists, to look something up."""
     with _reported(path), closing(sqlite3.connect(path, timeout=1)) as database:
         _check(database, path)
-        return {digest for (digest,) in database.execute(WRITTEN, [name])}
+        yield database
 
 
 def _check(database: sqlite3.Connection, path: Path, schema: str = "") -> None:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from nuclei.images.io import MAX_PX
 from nuclei.images.pixel_size import side
 from nuclei.images.reading import read_plane, stacks
-from nuclei.images.stacks import Reading, Z, chosen_channel, taken_slices
+from nuclei.images.stacks import Reading, Stack, Z, chosen_channel, taken_slices
 
 DIGITS = 3  # at least, of the numbers in names
+LETTERS = "stz"  # before them: the field of view, the time point, the slice
 AS_IT_IS = Reading()
 ALL_SLICES: tuple[Z, ...] = ("max", "best", "each")
 
@@ -88,19 +89,34 @@ def planes(path: Path, reading: Reading = AS_IT_IS) -> Iterator[Plane]:
                     read = read_plane(stack, time, taken, channel, name)
                     if read.missing_px:
                         notes.append(f"{read.missing_px} pixels without a finite value were taken as black")
-                    parts = (
-                        _part("s", stack.number, len(found)),
-                        _part("t", time + 1, stack.times),
-                        _part("z", taken + 1 if isinstance(taken, int) else 0, len(slices)),
-                    )
+                    suffix = _suffix(stack, len(found), time, taken, len(slices))
                     channels = () if stack.colour or not any(stack.channels) else stack.channels
-                    yield Plane("".join(parts), read.rgb, read.stored, channels, channel, pixel_um, tuple(notes))
+                    yield Plane(suffix, read.rgb, read.stored, channels, channel, pixel_um, tuple(notes))
                     notes = []
 
 
-def _part(letter: str, number: int, count: int) -> str:
-    """A part of a suffix, empty if there is one of its kind."""
-    return f"_{letter}{number:0{max(DIGITS, len(str(count)))}}" if count > 1 else ""
+def suffixes(path: Path, reading: Reading = AS_IT_IS) -> Iterator[str]:
+    """Yield the suffix of each of the `planes`, which are not read.
+
+    Raises:
+        InputError: the file can not be opened, or has no such slice.
+    """
+    with stacks(path, str(path), MAX_PX, reading) as found:
+        for stack in found:
+            slices, _ = taken_slices(stack, reading.z, str(path))
+            for time in range(stack.times):
+                for taken in slices:
+                    yield _suffix(stack, len(found), time, taken, len(slices))
+
+
+def _suffix(stack: Stack, fields: int, time: int, taken: Z | int, slices: int) -> str:
+    """What tells a plane from the others, for each kind of which there are several."""
+    numbers = (stack.number, time + 1, taken + 1 if isinstance(taken, int) else 0)
+    return "".join(
+        f"_{letter}{number:0{max(DIGITS, len(str(count)))}}"
+        for letter, number, count in zip(LETTERS, numbers, (fields, stack.times, slices), strict=True)
+        if count > 1
+    )
 
 
 def _channel(text: str) -> int | str:
