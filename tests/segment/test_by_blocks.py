@@ -265,6 +265,27 @@ def write_channels(path: Path, planes: np.ndarray, names: list[str]) -> None:
         tifffile.imwrite(path, planes, tile=(128, 128), photometric="minisblack", metadata=metadata)
 
 
+def test_ome_zarr_in_either_byte_order_gives_the_same_results(
+    segmenter: Segmenter, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    found = []
+    for order in "<>":
+        group = zarr.open_group(tmp_path / "s.ome.zarr", mode="w", zarr_format=2)
+        array = group.create_array("0", data=(pixels[-280:, -280:] * 250.0).astype(f"{order}u2"), chunks=(128, 128))
+        assert array.dtype.str == f"{order}u2"
+        axes = [{"name": name, "type": "space"} for name in "yx"]
+        datasets = [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, 1]}]}]
+        group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+        labels, table, _ = run(segmenter, tmp_path / "s.ome.zarr", tmp_path / f"out{len(found)}", 150)
+        found.append((labels, table))
+    (little, of_little), (big, of_big) = found
+    assert little.max() > 20
+    np.testing.assert_array_equal(big, little)
+    assert of_big.keys() == of_little.keys()
+    for name, column in of_little.items():
+        np.testing.assert_array_equal(of_big[name], column)
+
+
 @pytest.mark.parametrize("name", ["s.ome.tif", "s.ome.zarr"])
 def test_the_channel_called_dapi_is_segmented_and_all_are_measured(
     segmenter: Segmenter, pixels: np.ndarray, tmp_path: Path, name: str

@@ -41,7 +41,7 @@ class Slide:
         channels: a name for each, "" where the file gives none; `RGB` for a colour image.
         colour: whether the three channels are one colour image.
         nuclear: the index of the channel that the network sees; None: the colours.
-        dtype: uint8 or uint16.
+        dtype: uint8 or uint16, in the byte order of this machine, whatever that of the file is.
         white_is_zero: whether a viewer shows 0 as white.
         pixel_size_um: side of a pixel in µm; None if unknown.
         notes: what was chosen or taken for granted, for the user.
@@ -69,7 +69,7 @@ class Slide:
         channels = slice(0, len(self.channels)) if channel is None else slice(channel, channel + 1)
         index = tuple({"Y": rows, "X": cols, "S": channels, "C": channels}.get(axis, 0) for axis in self._axes)
         try:
-            values = np.asarray(self._array[index])
+            values = np.asarray(self._array[index], self.dtype)
         except Exception as error:  # decoders raise almost any exception on damaged files
             got = f"{type(error).__name__} {error}, at row {rows.start}, column {cols.start}"
             raise InputError("a part of an image can not be decoded: it is damaged", file=self.path, got=got) from None
@@ -162,7 +162,8 @@ def _slide(
         raise _refused(
             path, f"axes {axes} of {' x '.join(map(str, array.shape))}", "save one plane as an image of its own"
         )
-    if array.dtype not in TYPES:
+    dtype = array.dtype.newbyteorder("=")
+    if dtype not in TYPES:
         raise _refused(path, array.dtype, "save it with 8 or 16 bits")
     count = len(RGB) if colour else samples * channels
     names = tuple(names) if len(names) == count else ("",) * count
@@ -170,8 +171,7 @@ def _slide(
     pixel_um, anisotropic = pixel_size.side(size, reading.pixel_size_um)
     notes = [note for note in (*notes, chosen, anisotropic) if note]
     return Slide(
-        path, height, width, names, colour, nuclear, np.dtype(array.dtype), white_is_zero, pixel_um, tuple(notes),
-        array, axes,
+        path, height, width, names, colour, nuclear, dtype, white_is_zero, pixel_um, tuple(notes), array, axes,
     )  # fmt: skip
 
 
