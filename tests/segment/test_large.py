@@ -13,7 +13,7 @@ import pytest
 import tifffile
 import zarr
 from brightness import Brightness
-from test_by_blocks import pixels, segmenter  # noqa: F401
+from test_by_blocks import pixels, segmenter, write_channels  # noqa: F401
 from test_rois import from_geojson
 
 import segment
@@ -123,6 +123,25 @@ def test_what_is_finished_is_not_segmented_again(
     segment_large(batch(segmenter, manifest, tmp_path / "out"), slide, BLOCKS)
     with pytest.raises(InputError, match="never replaced unasked"):
         segment_large(batch(segmenter, manifest, tmp_path / "out"), slide, LargeOptions(block_px=256))
+
+
+def test_an_ome_zarr_of_which_a_chunk_was_written_again_is_not_taken_for_finished(
+    segmenter: Segmenter,  # noqa: F811
+    pixels: np.ndarray,  # noqa: F811
+    manifest: Manifest,
+    tmp_path: Path,
+) -> None:
+    image = Image(tmp_path / "slide.ome.zarr", "slide.ome.zarr")
+    write_channels(image.path, pixels[None, :400, :300], ["DAPI"])
+    net: Brightness = segmenter.net  # type: ignore[assignment]
+    segment_large(batch(segmenter, manifest, tmp_path / "out"), image, BLOCKS)
+    net.fails_at = net.tiles
+    segment_large(batch(segmenter, manifest, tmp_path / "out"), image, BLOCKS)
+    before = image.path.stat()
+    zarr.open_group(image.path, mode="r+")["0"][0, 0, :128, :128] = 0  # type: ignore[index]
+    assert image.path.stat().st_mtime_ns == before.st_mtime_ns
+    with pytest.raises(InputError, match="never replaced unasked"):
+        segment_large(batch(segmenter, manifest, tmp_path / "out"), image, BLOCKS)
 
 
 def test_a_table_that_was_changed_is_not_replaced(

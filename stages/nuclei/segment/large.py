@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from nuclei.base.errors import InputError
 from nuclei.base.files import remove
@@ -34,7 +34,8 @@ def segment_large(batch: Batch, image: Image, large: LargeOptions) -> None:
     """Segment an image by blocks, unless it is finished.
 
     Writes NAME_labels.ome.zarr or .ome.tif, the nuclei in NAME_nuclei.csv, and their outlines in NAME.geojson if asked.
-    Whether the image has changed is told by its size and the time of its last change, not by its content.
+    Whether the image has changed is told by its size and the time of its last change, of an OME-Zarr by those of each
+    of its files, not by its content.
 
     Raises:
         InputError: the image can not be read, the options do not apply to it, or a result would replace a file of the
@@ -63,8 +64,7 @@ def unfinished(batch: Batch, image: Image, large: LargeOptions) -> str | None:
         raise InputError("a large image has no ROIs for ImageJ", file=image.path, got="--rois imagej", fix=fix)
     if options.reading.z is not None:
         raise InputError("a large image has no slices", file=image.path, got="--z", fix="leave the option out")
-    state = image.path.stat()
-    decides = [state.st_size, state.st_mtime_ns, batch.model, asdict(options), asdict(large)]
+    decides = [*_state(image.path), batch.model, asdict(options), asdict(large)]
     key = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
     labels, tables = _labels_path(batch, image, large), _tables(batch, image)
     if batch.manifest.is_finished(image.stem, key) and all(path.exists() for path in (labels, *tables)):
@@ -142,6 +142,15 @@ def write_large(batch: Batch, image: Image, prepared: Prepared, key: str, second
     )
     batch.manifest.finish(image.stem, key)
     remove(prepared.scratch)
+
+
+def _state(path: Path) -> list[Any]:
+    """The size and the time of the last change of a file, or of each file in a folder, with its relative path."""
+    if path.is_dir():  # its own time stays as it is when chunks in it are written again
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return [[file.relative_to(path).as_posix(), *_state(file)] for file in files]
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
 
 
 def _labels_path(batch: Batch, image: Image, large: LargeOptions) -> Path:
