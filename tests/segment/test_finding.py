@@ -87,6 +87,34 @@ def test_subfolders_are_named_and_searched_only_if_asked(tmp_path: Path) -> None
     assert found.images[0].results(tmp_path / "out")[0] == tmp_path / "out/A01/deep/y_labels.tif"
 
 
+def test_ome_zarr_and_links_to_folders_are_named_with_what_to_do_and_label_maps_are_not_taken_for_images(
+    tmp_path: Path,
+) -> None:
+    zarrs = "new.zarr/zarr.json", "s.ome.zarr/.zgroup", "s.ome.zarr/0/x.tif", "sub/t.ome.zarr/.zgroup"
+    folder(tmp_path / "mine", "x.tif", "sub/y.tif", "s.ome_labels.ome.zarr/zarr.json", *zarrs)
+    folder(tmp_path / "elsewhere", "z.tif")
+    (tmp_path / "mine/link").symlink_to(tmp_path / "elsewhere")
+    found = find_images([tmp_path / "mine"], tmp_path / "out")
+    assert names(found) == ["x.tif"]
+    assert found.notes == [
+        "folders of annotations: s.ome_labels.ome.zarr",
+        "OME-Zarr: new.zarr, s.ome.zarr; give the folder itself to segment it",
+        "links to folders: link; they are not followed, give them by name to segment their images too",
+        "subfolders: sub; add --recursive to segment their images too",
+    ]
+    searched = find_images([tmp_path / "mine"], tmp_path / "out", recursive=True)
+    assert names(searched) == ["sub/y.tif", "x.tif"]
+    assert searched.notes == [
+        found.notes[0],
+        "OME-Zarr: new.zarr, s.ome.zarr, sub/t.ome.zarr; give the folder itself to segment it",
+        found.notes[2],
+    ]
+    given = [tmp_path / "mine", *(tmp_path / "mine" / name for name in ("new.zarr", "s.ome.zarr", "link"))]
+    found = find_images(given, tmp_path / "out")
+    assert names(found) == ["new.zarr", "s.ome.zarr", "x.tif", "z.tif"]
+    assert [note.split(":")[0] for note in found.notes] == ["folders of annotations", "subfolders"]
+
+
 def test_of_many_names_the_first_are_listed_and_the_rest_counted(tmp_path: Path) -> None:
     folder(tmp_path, "x.tif", *(f"{number}.oib" for number in range(SHOWN + 3)))
     (note,) = find_images([tmp_path], tmp_path).notes
@@ -100,6 +128,7 @@ def test_of_many_names_the_first_are_listed_and_the_rest_counted(tmp_path: Path)
         (("a.txt",), "no such files"),
         (("a.oib",), "a.oib; convert"),
         (("b/a.tif",), "--recursive"),
+        (("a.zarr/.zgroup",), "OME-Zarr: a.zarr; give the folder itself"),
     ],
 )
 def test_a_folder_without_images_is_an_error_that_says_what_is_there(

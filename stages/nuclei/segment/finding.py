@@ -11,6 +11,7 @@ from nuclei.base.errors import InputError
 from nuclei.base.formats import EXTENSIONS as IMAGES
 from nuclei.base.formats import MICROSCOPES, REVIEW
 from nuclei.images.records import MAX_NAME_BYTES
+from nuclei.segment import multiscale
 from nuclei.segment.slides import is_zarr
 from nuclei.segment.table import stem_of
 
@@ -18,6 +19,17 @@ LABELS, OVERLAY = "_labels.tif", "_overlay.png"
 # How the names of label maps, masks and pictures of an image end: ours, and those of Cellpose and other programs.
 ANNOTATIONS = ("_labels", "_label", "_masks", "_mask", "_overlay", "_seg", "_flows", "_cp_masks", "_cp_output")
 ANNOTATION_FOLDERS = ("masks", "labels")
+# The kinds of folders that are not searched, and what to do about each.
+ANNOTATED, REVIEWED, ZARRS, LINKS, SUBFOLDERS = (
+    "folders of annotations", "the folder of images to review", "OME-Zarr", "links to folders", "subfolders",
+)  # fmt: skip
+HINTS = {
+    ANNOTATED: "",
+    REVIEWED: "",
+    ZARRS: "; give the folder itself to segment it",
+    LINKS: "; they are not followed, give them by name to segment their images too",
+    SUBFOLDERS: "; add --recursive to segment their images too",
+}
 UNREAD = (
     ".lsm", ".oib", ".oif", ".vsi", ".ims", ".zvi", ".svs", ".ndpi", ".mrxs", ".scn", ".dv",
     ".jp2", ".webp", ".gif", ".heic", ".dcm",
@@ -61,8 +73,9 @@ def find_images(given: Iterable[Path], out: Path, *, recursive: bool = False) ->
     """Find the images among files and folders.
 
     Hidden files and folders, `Thumbs.db` and `__MACOSX` are ignored. Label maps, masks and overlays of an image beside
-    them are left out with a note, as are image formats that are not read, folders of annotations, and, unless
-    `recursive`, other subfolders. A file that was given itself is left out only if it is such a label map or mask.
+    them are left out with a note, as are image formats that are not read, folders of annotations, OME-Zarr and links to
+    folders that were not given themselves, and, unless `recursive`, other subfolders. A file that was given itself is
+    left out only if it is such a label map or mask.
 
     Args:
         given: files and folders.
@@ -76,14 +89,16 @@ def find_images(given: Iterable[Path], out: Path, *, recursive: bool = False) ->
     """
     given = list(given)
     files: dict[Image, None] = {}  # an ordered set
-    skipped: list[Path] = []  # folders
+    skipped: dict[str, list[str]] = {kind: [] for kind in HINTS}  # the names of folders
     for path in given:
         if path.is_dir() and not is_zarr(path):
             for folder, names, without in _walk(path, out, recursive):
                 files.update(
                     (Image(folder / name, (folder / name).relative_to(path).as_posix()), None) for name in names
                 )
-                skipped += without
+                for subfolder in without:
+                    if subfolder not in given:
+                        skipped[_kind(subfolder, out)].append(subfolder.relative_to(path).as_posix())
         elif path.exists():
             files[Image(path, path.name)] = None
         else:
@@ -98,17 +113,12 @@ def find_images(given: Iterable[Path], out: Path, *, recursive: bool = False) ->
             images.append(file)
         elif file.path.suffix.lower() in UNREAD:
             unread.append(file.name)
-    reviewed = [folder.name for folder in skipped if _is_review(folder, out)]
-    labelled = [folder.name for folder in skipped if folder.name.lower() in ANNOTATION_FOLDERS]
-    others = [folder.name for folder in skipped if not _is_review(folder, out) and folder.name not in labelled]
     notes = [
         f"{what}: {_listed(names)}{hint}"
         for what, names, hint in (
             ("label maps, masks and overlays of images beside them", annotations, ""),
             ("formats that are not read", unread, f"; {CONVERT}"),
-            ("folders of annotations", labelled, ""),
-            ("the folder of images to review", reviewed, ""),
-            ("subfolders", others, "; add --recursive to segment their images too"),
+            *((kind, skipped[kind], hint) for kind, hint in HINTS.items()),
         )
         if names
     ]
@@ -145,16 +155,20 @@ def _walk(top: Path, out: Path, recursive: bool) -> Iterator[tuple[Path, list[st
         folder = Path(place)
         inside = [folder / name for name in sorted(subfolders) if not _is_junk(name)]
         inside = [path for path in inside if path.resolve() != out.resolve()]
-        skipped = [
-            path for path in inside if not recursive or path.name.lower() in ANNOTATION_FOLDERS or _is_review(path, out)
-        ]
+        skipped = [path for path in inside if not recursive or _kind(path, out) != SUBFOLDERS]
         subfolders[:] = [path.name for path in inside if path not in skipped]  # os.walk goes on into these
         yield folder, [name for name in names if not _is_junk(name)], skipped
 
 
-def _is_review(folder: Path, out: Path) -> bool:
-    """Whether a folder is the one that --review fills: its images are copies."""
-    return folder.resolve() == (out / REVIEW).resolve()
+def _kind(folder: Path, out: Path) -> str:
+    """Which of the kinds of `HINTS` a folder in a folder is."""
+    if folder.name.lower() in ANNOTATION_FOLDERS or folder.name.endswith(multiscale.LABELS["ome-zarr"]):
+        return ANNOTATED
+    if folder.resolve() == (out / REVIEW).resolve():  # its images are copies
+        return REVIEWED
+    if os.access(folder, os.X_OK) and is_zarr(folder):  # one that may not be entered is left to os.walk, which skips it
+        return ZARRS
+    return LINKS if folder.is_symlink() else SUBFOLDERS
 
 
 def _is_junk(name: str) -> bool:
