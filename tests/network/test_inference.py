@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nuclei.network.inference import _starts, predict_maps
+from nuclei.network.inference import TileGrid, _starts, predict_maps
 from nuclei.network.model import MEAN, STD
 
 
@@ -82,6 +82,18 @@ def test_tiles_cover_the_image_and_overlap_as_asked(size: int, tile: int, overla
     assert starts[-1] + tile >= size
     assert all(later - earlier <= tile - overlap for earlier, later in pairwise(starts))
     assert starts[-1] + tile == size or len(starts) == 1
+
+
+def test_the_maps_of_a_window_that_is_one_tile_are_those_of_the_whole_image() -> None:
+    def random(rows: slice, cols: slice) -> np.ndarray:
+        return np.random.default_rng([rows.start, cols.start]).random((1, 1024, 1024), np.float32)
+
+    grid = TileGrid(3000, 3000, 1024, 128)
+    whole = grid.blend(random)
+    for rows, cols in (grid.spans(0)[0], grid.spans(1)[0]), (grid.spans(0)[1], grid.spans(1)[2]):
+        np.testing.assert_array_equal(grid.blend(random, (rows, cols)), whole[:, rows, cols])
+    alone = slice(0, 700), slice(50, 600)  # only one tile reaches into it
+    np.testing.assert_array_equal(grid.blend(random, alone), whole[:, *alone])
 
 
 def test_flips_average_what_the_network_says_of_each_view() -> None:

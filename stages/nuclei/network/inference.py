@@ -126,12 +126,13 @@ class TileGrid:
         rows, cols = window or (slice(0, self.height), slice(0, self.width))
         total: NDArray[np.float32] | None = None
         weights = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.float32)
-        for tile_rows, tile_cols in self.tiles((rows, cols)):
+        tiles = list(self.tiles((rows, cols)))
+        for tile_rows, tile_cols in tiles:
             here = _common(rows, tile_rows), _common(cols, tile_cols)
             there = _common(tile_rows, rows), _common(tile_cols, cols)
             size = tile_rows.stop - tile_rows.start, tile_cols.stop - tile_cols.start
             maps = resized_maps(predict(tile_rows, tile_cols), size, there)
-            if (tile_rows, tile_cols) == (rows, cols):
+            if len(tiles) == 1:
                 return maps
             ramp = np.outer(
                 _ramp(tile_rows, self.height, self.overlap_px)[there[0]],
