@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from nuclei.images.io import read_mask
 from nuclei.network.components import SMALLEST_FRAGMENT_PX, relabel
-from nuclei.network.labelling import Thresholds, label
+from nuclei.network.labelling import Thresholds, label, saddles
 from nuclei.network.targets import BORDER_PX, FAR_WEIGHT, TARGETS, loss_weight
 from nuclei.prepare.annotations import from_masks
 from nuclei.prepare.archives import Archive
@@ -271,6 +271,12 @@ def test_a_nucleus_of_one_pixel_is_found(name: str) -> None:
 def test_a_pixel_exactly_at_the_threshold_is_foreground() -> None:
     foreground = np.array([[0.25, 0.5, 0.75]], np.float32)
     assert label("none", foreground, None, EVEN).tolist() == [[0, 1, 1]]
+
+
+def test_no_saddle_is_lost_where_the_last_label_is_the_largest_of_its_type() -> None:
+    last = np.iinfo(np.uint16).max
+    pairs = saddles(np.array([[1, last, 2]], np.uint16), np.array([[0.9, 0.8, 0.7]], np.float32))
+    assert [side.tolist() for side in pairs[:2]] == [[1, 2], [last, last]]
 
 
 def test_an_unknown_target_is_refused() -> None:

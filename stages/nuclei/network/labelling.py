@@ -161,5 +161,6 @@ def saddles(basins: Labels, landscape: Floats) -> tuple[Labels, Labels, Floats]:
     one, other, saddle = np.concatenate(ones), np.concatenate(others), np.concatenate(heights)
     lower, upper = np.minimum(one, other), np.maximum(one, other)
     order = np.lexsort((upper, lower, -saddle))
-    first = np.sort(np.unique((lower.astype(np.int64) * (basins.max() + 1) + upper)[order], return_index=True)[1])
+    pair = lower.astype(np.int64) * (int(basins.max()) + 1) + upper
+    first = np.sort(np.unique(pair[order], return_index=True)[1])
     return lower[order][first], upper[order][first], saddle[order][first]
