@@ -53,13 +53,19 @@ def tiff(pixels: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(
-    segmenter: Segmenter, path: Path, out: Path, block_px: int, diameter_px: float | None = None
+    segmenter: Segmenter,
+    path: Path,
+    out: Path,
+    block_px: int,
+    diameter_px: float | None = None,
+    reading: Reading = AS_IT_IS,
 ) -> tuple[np.ndarray, dict[str, np.ndarray], Any]:
     tables: list[dict[str, np.ndarray]] = []
     prepared = prepare(
         segmenter,
         path,
         out / "x_labels.ome.zarr",
+        reading=reading,
         diameter=None if diameter_px is None else Diameter(diameter_px),
         min_score=segmenter.settings.min_score,
         min_best_score=segmenter.settings.min_best_score,
@@ -198,6 +204,40 @@ def test_blocks_of_another_model_are_not_kept(segmenter: Segmenter, tiff: Path, 
     run(segmenter, tiff, tmp_path, 160)
 
     assert kept == contents(tmp_path)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, 0.5), (0.25, 0.5), (0.25, None)])
+def test_blocks_measured_with_another_size_of_a_pixel_are_not_kept(
+    segmenter: Segmenter, tiff: Path, tmp_path: Path, before: float | None, after: float | None
+) -> None:
+    net: Any = segmenter.net
+    net.fails_at = 20
+    with pytest.raises(KeyboardInterrupt):
+        run(segmenter, tiff, tmp_path, 160, reading=Reading(pixel_size_um=before))
+    net.fails_at = -1
+    assert list(tmp_path.glob(".*/*.npz"))
+
+    _, table, _ = run(segmenter, tiff, tmp_path, 160, reading=Reading(pixel_size_um=after))
+
+    assert ("area_um2" in table) is (after is not None)
+    assert after is None or np.array_equal(table["area_um2"], table["area_px"] * after**2)
+
+
+def test_blocks_of_the_same_values_where_0_was_white_are_not_kept(
+    segmenter: Segmenter, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    net: Any = segmenter.net
+    path = tmp_path / "slide.tif"
+    tifffile.imwrite(path, pixels, tile=(128, 128), photometric="miniswhite")
+    net.fails_at = 20
+    with pytest.raises(KeyboardInterrupt):
+        run(segmenter, path, tmp_path, 160)
+    net.fails_at = -1
+    tifffile.imwrite(path, pixels, tile=(128, 128), photometric="minisblack")
+
+    labels, _, _ = run(segmenter, path, tmp_path, 160)
+
+    assert np.mean(labels > 0) < 0.5  # the background is dark
 
 
 def test_a_label_map_is_replaced_only_if_asked(segmenter: Segmenter, tiff: Path, tmp_path: Path) -> None:

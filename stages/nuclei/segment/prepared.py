@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nuclei.base import files
+from nuclei.base import citation, files
 from nuclei.base.errors import InputError
 from nuclei.images.stacks import Reading
 from nuclei.network.segmenter import Segmenter
@@ -144,6 +144,10 @@ def prepare(
             "min_score": min_score,
             "blocks": [block_px, prepared.overlap_px],
             "channel": slide.nuclear,
+            "table": hashlib.sha256(table.tobytes()).hexdigest(),
+            "channels": list(prepared.channels),
+            "pixel_size_um": slide.pixel_size_um,
+            "version": citation.version(),
         }
     _begin(scratch, key)
     return prepared
@@ -160,7 +164,7 @@ def _without_maps(scale: Scale) -> Scale:
 
 
 def _begin(scratch: Path, key: dict[str, Any]) -> None:
-    """Keep the blocks of an earlier run only if image, model and plan are the same."""
+    """Keep the blocks of an earlier run only if all that decides what their files hold is the same."""
     if (scratch / KEY).exists() and files.read_json(scratch / KEY, "delete the folder") == key:
         return
     files.remove(scratch)
