@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nuclei.base.errors import InputError
+from nuclei.base.params import InvertLight
 from nuclei.images.stacks import RGB, Reading
 from nuclei.network.confidence import Confidence
 from nuclei.network.segmenter import Segmenter
@@ -26,7 +27,7 @@ from nuclei.segment.blocks import owned, plan
 from nuclei.segment.by_blocks import segment_blocks
 from nuclei.segment.measurements import channels_of, measure
 from nuclei.segment.opening import AS_IT_IS
-from nuclei.segment.prepared import prepare
+from nuclei.segment.prepared import Prepared, prepare
 from nuclei.segment.size import Diameter
 from nuclei.segment.slides import is_large, opened
 from nuclei.segment.survey import is_blank
@@ -147,6 +148,41 @@ def test_a_light_image_is_inverted_as_a_whole_where_the_model_is_surer_of_it_so(
     assert bool(np.mean(labels > 0) < 0.5) is surer  # otherwise the bright background
     whole = segmenter.segment(np.repeat(light[..., None], 3, axis=2))
     assert not surer or np.array_equal(labels > 0, whole > 0)  # the background is one cluster larger than the overlap
+
+
+def prepared_light(
+    segmenter: Segmenter, pixels: np.ndarray, folder: Path, monkeypatch: pytest.MonkeyPatch, invert_light: InvertLight
+) -> Prepared:
+    """A slide that the model would be surer of if it were inverted."""
+    segmenter.calibrate(Confidence(-3, 1, 1))
+    segmenter.settings = replace(segmenter.settings, invert_light=invert_light)
+    monkeypatch.setattr(segmenter, "_is_surer_inverted", lambda rgb, scale, of_inverse: True)
+    tifffile.imwrite(folder / "light.tif", pixels, tile=(128, 128))
+    return prepare(segmenter, folder / "light.tif", folder / "x_labels.ome.zarr")
+
+
+@pytest.mark.parametrize("invert_light", [False, "auto", True])
+def test_a_light_image_is_normalised_as_without_its_black_margin_which_becomes_background(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invert_light: InvertLight
+) -> None:
+    light = 255 - discs(1000, 1000, 300)
+    alone = prepared_light(segmenter, light, tmp_path, monkeypatch, invert_light)
+    with_margin = prepared_light(segmenter, np.pad(light, (20, 480)), tmp_path, monkeypatch, invert_light)
+    assert alone.scale.inverted is with_margin.scale.inverted is (invert_light == "auto")
+    assert bool(alone.table[light.min()] > alone.table[light.max()]) is (invert_light is not False)
+    np.testing.assert_array_equal(with_margin.table[1:], alone.table[1:])
+    assert with_margin.table[0] == alone.table[int(np.median(light))]
+
+
+@pytest.mark.parametrize("invert_light", ["auto", True])
+def test_a_slide_is_inverted_where_its_sample_is_though_most_of_it_is_dark(
+    segmenter: Segmenter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, invert_light: InvertLight
+) -> None:
+    slide = np.random.default_rng(0).integers(0, 4, (1500, 1500), np.uint8)
+    slide[20:1020, 20:1020] = light = 255 - discs(1000, 1000, 300)
+    prepared = prepared_light(segmenter, slide, tmp_path, monkeypatch, invert_light)
+    assert prepared.scale.inverted is (invert_light == "auto")
+    assert prepared.table[light.min()] > prepared.table[light.max()]
 
 
 @pytest.mark.parametrize("zoom", [0.5, 1.0, 4.0])

@@ -41,11 +41,16 @@ def is_gray(rgb: NDArray[np.integer]) -> bool:
 
 def has_light_background(rgb: NDArray[np.uint8], low: float, high: float) -> bool:
     """Whether an image, (H, W, 3) uint8, is gray and its inverse has a dark background: see `percentile_table`."""
-    return is_gray(rgb) and _is_light(_counts(rgb), low, high)
+    return is_gray(rgb) and is_light(_counts(rgb), low, high)
+
+
+def is_light(counts: NDArray[np.integer], low: float, high: float) -> bool:
+    """Whether a gray image that holds each value so often has a light background: see `percentile_table`."""
+    return not _range(counts, low, high)[2] and _range(counts[::-1], low, high)[2]
 
 
 def percentile_table(
-    counts: NDArray[np.integer], low: float, high: float, *, gray: bool, invert_light: bool
+    counts: NDArray[np.integer], low: float, high: float, *, gray: bool, invert_light: bool, light: bool | None = None
 ) -> NDArray[np.uint8]:
     """What `normalise_percentiles` maps each of the values 0 to 255 to.
 
@@ -56,11 +61,14 @@ def percentile_table(
             dark one: if its median is in the uppermost quarter between the percentiles. (Of the 557 gray images of
             BBBC038, it lies at most 19 % of the way up in fluorescence, and at least 82 % in the 16 of bright-field.)
         invert_light: invert such an image.
+        light: whether the background is light, where that is known from elsewhere; None: the counts tell.
 
     Returns:
         (256,) uint8.
     """
-    if gray and _is_light(counts, low, high):
+    if light is None:
+        light = gray and is_light(counts, low, high)
+    if light:
         bottom, top, _ = _range(counts[::-1], low, high)
         inverse = _stretched(bottom, top)[::-1]
         return inverse if invert_light else 255 - inverse
@@ -70,10 +78,6 @@ def percentile_table(
 
 def _counts(rgb: NDArray[np.uint8]) -> NDArray[np.intp]:
     return np.bincount(rgb.reshape(-1), minlength=256)
-
-
-def _is_light(counts: NDArray[np.integer], low: float, high: float) -> bool:
-    return not _range(counts, low, high)[2] and _range(counts[::-1], low, high)[2]
 
 
 def _range(counts: NDArray[np.integer], low: float, high: float) -> tuple[float, float, bool]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from nuclei.base import citation, files
 from nuclei.base.errors import InputError
 from nuclei.images.stacks import Reading
+from nuclei.network.normalisation import has_light_background
 from nuclei.network.segmenter import Segmenter
 from nuclei.network.sizing import Scale
 from nuclei.segment.blocks import BLOCK_PX, Block, overlap, plan
@@ -113,14 +115,15 @@ def prepare(
         seen = survey(slide)
         eight_bit = eight_bit_table(slide, seen.counts)
         settings = segmenter.settings
-        low, high = settings.normalise_low, settings.normalise_high
+        low, high, invert_light = settings.normalise_low, settings.normalise_high, settings.invert_light is True
         gray = seen.gray or slide.nuclear is not None
-        invert_light = settings.invert_light is True
-        table = normalised_table(eight_bit, seen.counts, low, high, gray=gray, invert_light=invert_light)
+        normalised = partial(normalised_table, eight_bit, seen, low, high, gray=gray)
+        table = normalised(invert_light=invert_light)
+        sampled = sample(slide, seen.windows, table)
         diameter_px = diameter and diameter.px(slide.pixel_size_um, path)
-        scale = segmenter.scale(sample(slide, seen.windows, table), diameter_px)
-        if scale.inverted:
-            table = normalised_table(eight_bit, seen.counts, low, high, gray=gray, invert_light=True)
+        scale = segmenter.scale(sampled, diameter_px)
+        if scale.inverted or (invert_light and has_light_background(sampled, low, high)):
+            table = normalised(invert_light=True, light=True)  # as in the sample, whatever the whole image holds
         named = not slide.colour and any(slide.channels)
         count = 1 if seen.gray and not named else len(slide.channels)
         prepared = Prepared(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nuclei.images.intensity import PERCENTILES, contrast, rescaled_block
-from nuclei.network.normalisation import is_gray, percentile_table
+from nuclei.network.normalisation import is_gray, is_light, percentile_table
 from nuclei.segment.slides import Slide
 
 READ_PX = 2048  # side of what is read at a time
@@ -28,12 +28,14 @@ class Survey:
 
     Attributes:
         counts: (256,) or (65536,), how often what the network sees holds each value: one channel, or a colour image.
+        uniform: the same of the windows of one value, such as those of a margin or of missing tiles.
         gray: whether all channels are equal, as of a gray image saved as RGB.
         digest: SHA-256 of the pixels.
         windows: rows and columns of up to `SAMPLES` windows with much contrast, spread over the image.
     """
 
     counts: NDArray[np.int64]
+    uniform: NDArray[np.int64]
     gray: bool
     digest: str
     windows: list[tuple[slice, slice]]
@@ -42,6 +44,7 @@ class Survey:
 def survey(slide: Slide) -> Survey:
     """Read a slide once; memory does not grow with it."""
     counts = np.zeros(2 ** (8 * slide.dtype.itemsize), np.int64)
+    uniform = np.zeros_like(counts)
     gray, digest = True, hashlib.sha256(f"{slide.height} {slide.width}".encode())
     windows, contrasts = [], []
     for rows, cols in _windows(slide.height, slide.width, READ_PX):
@@ -51,9 +54,12 @@ def survey(slide: Slide) -> Survey:
         gray = gray and is_gray(values)
         digest.update(values.data)
         for inner_rows, inner_cols in _windows(values.shape[0], values.shape[1], SAMPLE_PX):
-            contrasts.append(float(seen[inner_rows, inner_cols].std()))
+            window = seen[inner_rows, inner_cols]
+            contrasts.append(float(window.std()))
+            if not contrasts[-1]:
+                uniform[window.flat[0]] += window.size
             windows.append((_moved(inner_rows, rows.start), _moved(inner_cols, cols.start)))
-    return Survey(counts, gray, digest.hexdigest(), _chosen(windows, np.array(contrasts)))
+    return Survey(counts, uniform, gray, digest.hexdigest(), _chosen(windows, np.array(contrasts)))
 
 
 def eight_bit_table(slide: Slide, counts: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -72,17 +78,31 @@ def eight_bit_table(slide: Slide, counts: NDArray[np.int64]) -> NDArray[np.uint8
 
 def normalised_table(
     eight_bit: NDArray[np.uint8],
-    counts: NDArray[np.int64],
+    seen: Survey,
     low: float,
     high: float,
     *,
     gray: bool,
     invert_light: bool,
+    light: bool | None = None,
 ) -> NDArray[np.uint8]:
-    """What each stored value becomes for the network: see `percentile_table`, whose other arguments these are."""
-    of_eight = np.zeros(256, np.int64)
-    np.add.at(of_eight, eight_bit, counts)
-    return percentile_table(of_eight, low, high, gray=gray, invert_light=invert_light)[eight_bit]
+    """What each stored value becomes for the network: see `percentile_table`, whose other arguments these are.
+
+    If whole windows of a gray image are black and what lies in the others has a light background, the black is a margin
+    or missing tiles: it does not count, and becomes what the background becomes.
+    """
+    counts, uniform = np.zeros((2, 256), np.int64)
+    np.add.at(counts, eight_bit, seen.counts)
+    np.add.at(uniform, eight_bit, seen.uniform)
+    black = np.flatnonzero(counts)[0]
+    content, others = counts - uniform, np.where(np.arange(256) == black, 0, counts)
+    missing = gray and uniform[black] > 0 and content.any() and all(is_light(c, low, high) for c in (content, others))
+    table = percentile_table(
+        others if missing else counts, low, high, gray=gray, invert_light=invert_light, light=light
+    )
+    if missing:
+        table[black] = table[int(_percentile(others, 50))]
+    return table[eight_bit]
 
 
 def read_rgb(slide: Slide, rows: slice, cols: slice, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
