@@ -17,7 +17,8 @@ def normalise_percentiles(
 ) -> NDArray[np.uint8]:
     """Map the `low` and `high` percentiles of all values of an image to 0 and 255, linearly, and clip.
 
-    The three channels share one mapping, so colours keep their hue. An image of one value becomes black.
+    The three channels share one mapping, so colours keep their hue. An image of one value becomes white, because the
+    black level is then `LIGHTEST_BLACK` of that value; one of zeros stays black, and one of ones becomes light gray.
 
     A gray image with a light background gets the contrast that its inverse would get. So inverted fluorescence shows
     its nuclei as clearly as the plain image does, however dim they are.
