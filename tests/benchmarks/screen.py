@@ -47,7 +47,6 @@ from nuclei.train.starting import first_net
 from nuclei.train.training import Training
 from variants import (
     BoundaryLoss,
-    BoundaryWeighted,
     Distilling,
     LooseOutlines,
     Mean,
@@ -110,7 +109,7 @@ CHANGES = {
     "stain transfer": Change(crops=StainTransfer),
     "looser synthetic outlines": Change(crops=LooseOutlines),
     "crops of 64, 96 and 128 px": Change(crops=SeveralSizes),
-    "boundary-weighted cross-entropy": Change(loss=BoundaryWeighted),
+    "boundary_weight=4": Change({"boundary_weight": 4.0}),
     "boundary loss": Change(loss=BoundaryLoss),
     "signed distance": Change(loss=SignedDistance, foregrounds=(0.4, 0.5, 0.6)),
     "synthetic images first": Change(first={"synthetic_fraction": 0.99}),

@@ -5,14 +5,13 @@
 | `StainTransfer`      | half of the crops of tissue have the colours of another image of tissue   |
 | `LooseOutlines`      | the outlines of a synthetic image lie 0, 1 or 2 px outside the true ones  |
 | `SeveralSizes`       | the crops of a batch measure 64, 96 or 128 px                             |
-| `BoundaryWeighted`   | pixels near an outline count up to five times in cross-entropy            |
 | `BoundaryLoss`       | a third term: probability outside the outlines, by its distance from them |
 | `SignedDistance`     | the foreground is a regression of the distance to the outline             |
 | `Mean`, `Distilling` | several networks, and one that learns from their mean                     |
 
-`StainTransfer` is after Reinhard et al. (2001), Color transfer between images; `BoundaryWeighted` after Ronneberger,
-Fischer and Brox (2015), U-Net; `BoundaryLoss` after Kervadec et al. (2019), Boundary loss for highly unbalanced
-segmentation; `Distilling` after Hinton, Vinyals and Dean (2015), Distilling the knowledge in a neural network.
+`StainTransfer` is after Reinhard et al. (2001), Color transfer between images; `BoundaryLoss` after Kervadec et al.
+(2019), Boundary loss for highly unbalanced segmentation; `Distilling` after Hinton, Vinyals and Dean (2015), Distilling
+the knowledge in a neural network.
 """
 
 from __future__ import annotations
@@ -26,9 +25,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from nuclei.network.targets import loss_weight
+from nuclei.network.targets import loss_weight, outline_distance
 from nuclei.train.augment import augmentation
 from nuclei.train.crops import Crop, Crops
 from nuclei.train.losses import DiceBCELoss
@@ -85,15 +83,6 @@ class SeveralSizes(Crops):
         return super().__getitem__(index)
 
 
-class BoundaryWeighted(DiceBCELoss):
-    """DiceBCELoss whose cross-entropy weighs a pixel by 1 + 4 exp(-d² / 8), d being its distance to an outline."""
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        weight = 1 + 4 * torch.exp(-(signed_distance(target) ** 2) / 8)
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, target, weight) / weight.mean()
-        return self.dice_weight * self.dice(logits, target) + (1 - self.dice_weight) * cross_entropy
-
-
 class BoundaryLoss(DiceBCELoss):
     """DiceBCELoss plus the mean of the probability times the distance outside of the outline, negative inside.
 
@@ -101,7 +90,7 @@ class BoundaryLoss(DiceBCELoss):
     """
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        outside = -signed_distance(target).clamp(-2 * RANGE_PX, 2 * RANGE_PX) / (2 * RANGE_PX)
+        outside = -distance(target).clamp(-2 * RANGE_PX, 2 * RANGE_PX) / (2 * RANGE_PX)
         return super().forward(logits, target) + (logits.sigmoid() * outside).mean()
 
 
@@ -116,7 +105,7 @@ class SignedDistance(nn.Module):
         super().__init__()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        truth = (0.5 + signed_distance(target) / (2 * RANGE_PX)).clamp(0, 1)
+        truth = (0.5 + distance(target) / (2 * RANGE_PX)).clamp(0, 1)
         weight = torch.stack([torch.from_numpy(loss_weight(mask.numpy().astype(np.uint8))) for mask in target[:, 0]])
         return ((logits.sigmoid() - truth).abs() * weight[:, None]).sum() / weight.sum()
 
@@ -147,13 +136,10 @@ class Distilling(Training):
         return super().step((image, foreground, maps, weight), epoch)
 
 
-def signed_distance(target: Tensor) -> Tensor:
-    """The distance of each pixel to the nearest outline, in pixels, negative outside: (B, 1, H, W) to the same."""
-    distances = []
-    for mask in target[:, 0].numpy().astype(np.uint8):
-        inside, outside = (cv2.distanceTransform(of, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for of in (mask, 1 - mask))
-        distances.append(np.where(mask > 0, inside - 0.5, 0.5 - outside).clip(-1e3, 1e3))  # without an outline: far
-    return torch.from_numpy(np.stack(distances).astype(np.float32))[:, None]
+def distance(target: Tensor) -> Tensor:
+    """The `outline_distance` of a batch of masks, (B, 1, H, W) to the same."""
+    masks = target[:, 0].numpy().astype(np.uint8)
+    return torch.from_numpy(np.stack([outline_distance(mask) for mask in masks]))[:, None]
 
 
 def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

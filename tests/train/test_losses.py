@@ -22,6 +22,21 @@ def test_dice_bce_is_the_published_formula() -> None:
         assert DiceBCELoss(weight)(logits, target).item() == pytest.approx(expected.item(), abs=1e-5)
 
 
+def test_near_an_outline_cross_entropy_weighs_more_as_the_formula_says() -> None:
+    logits = torch.randn(1, 1, 1, 8, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1.0])[None, None, None]
+    distance = np.array(
+        [3.5, 2.5, 1.5, 0.5, 0.5, 1.5, 2.5, 3.5]
+    )  # from the outline between the fourth pixel and the fifth
+    weight = torch.from_numpy(1 + 4 * np.exp(-(distance**2) / 8))
+    p = logits.sigmoid().double()
+    pixels = -(target * p.log() + (1 - target) * (1 - p).log()).flatten()
+    expected = float((pixels * weight).sum() / weight.sum())
+    assert DiceBCELoss(0.0, boundary_weight=4)(logits, target).item() == pytest.approx(expected, abs=1e-5)
+    one = torch.zeros(1, 1, 4, 4)  # without an outline every pixel counts alike
+    assert DiceBCELoss(0.0, boundary_weight=4)(one, one).item() == pytest.approx(np.log(2), abs=1e-5)
+
+
 def test_without_nuclei_and_with_none_predicted_the_loss_is_almost_zero() -> None:
     assert DiceBCELoss(0.5)(torch.full((1, 1, 8, 8), -20.0), torch.zeros(1, 1, 8, 8)).item() < 1e-3
 

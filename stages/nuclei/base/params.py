@@ -141,6 +141,7 @@ class Train:
     warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     dice_weight: Probability
+    boundary_weight: NotNegative
     instance_weight: NotNegative
     gradient_clip: Positive
     tile_px: Side

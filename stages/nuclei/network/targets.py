@@ -65,6 +65,21 @@ def _encode_distance(labels: Labels) -> Floats:
     return _depth(components(labels))[None]
 
 
+def outline_distance(foreground: NDArray[np.uint8]) -> Floats:
+    """The distance of each pixel's centre from the outline of the foreground, in pixels, negative outside.
+
+    Args:
+        foreground: (H, W), 0 or 1.
+
+    Returns:
+        (H, W) float32; beyond 1,000 where there is no outline.
+    """
+    inside, outside = (
+        cv2.distanceTransform(of, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for of in (foreground, 1 - foreground)
+    )
+    return np.where(foreground > 0, inside - 0.5, 0.5 - outside).astype(np.float32)
+
+
 def loss_weight(labels: Labels) -> Floats:
     """How much each pixel counts in a target's loss: 1 on the nuclei and around them, `FAR_WEIGHT` farther away.
 

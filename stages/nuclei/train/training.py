@@ -67,7 +67,7 @@ class Training:
         self.net, self.optimizer = fabric.setup(net, optimizer)
         self.net.train()
         self.average = AveragedModel(net, multi_avg_fn=_ema(train.ema_decay), use_buffers=True)
-        self.loss = DiceBCELoss(train.dice_weight)
+        self.loss = DiceBCELoss(train.dice_weight, train.boundary_weight)
         self.target = TARGETS.get(train.instance_target)
         self.history: list[Row] = []
         self.best: dict[str, Tensor] = {}
