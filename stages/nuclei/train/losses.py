@@ -19,7 +19,7 @@ class DiceBCELoss(nn.Module):
     Dice loss is `1 - (2 |P T| + 1) / (|P| + |T| + 1)` over all pixels of the batch, P being probabilities
     (Milletari, Navab and Ahmadi, V-Net, 2016). For a batch without nuclei it is 0, which leaves cross-entropy alone.
 
-    In cross-entropy a pixel at the distance d from an outline has the weight `1 + boundary_weight exp(-d² / 8)`, over the
+    In cross-entropy a pixel at distance d from an outline weighs `1 + boundary_weight exp(-d² / 8)`, divided by the
     mean weight (after Ronneberger, Fischer and Brox, U-Net, 2015, who weigh the gaps between cells so).
 
     Args:
