@@ -118,7 +118,7 @@ def write(
         np.save(folder / f"{PROBABILITY}.npy", probability)
         np.save(folder / f"{NUCLEI}.npy", labels)
         save_tensors(net.state_dict(), folder / "weights.pth")
-        graph.export(net, [PROBABILITY, "landscape"], folder / "weights.onnx")
+        graph.export(net, [PROBABILITY, "landscape"], folder / "weights.onnx", jump=settings.foreground)
         files.write_text(folder / "network.py", _source(NETWORK_SOURCE, NucleusNet, LandscapeNet))
         parts = (components.components, components.renumber, labelling._Basins, labelling.saddles, Watershed)
         files.write_text(folder / "watershed.py", _source(WATERSHED_SOURCE, *parts))
