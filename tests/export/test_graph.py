@@ -104,3 +104,27 @@ def test_a_graph_that_computes_something_else_is_refused_and_nothing_is_left(
     with pytest.raises(InputError, match="does not compute what the network does"):
         graph.export(net, ["probability"], tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+class Step(torch.nn.Module):
+    """Whole numbers, and on which side of zero each lies."""
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        whole = image[:, :1].round()
+        return whole, torch.where(whole >= 0, 1.0, -1.0)
+
+
+def test_where_rounding_decides_on_a_side_the_other_outputs_are_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Rounded:
+        def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            whole = np.round(inputs[graph.INPUT][:, :1]) - np.float32(1e-6)
+            return [whole, np.where(whole >= 0, np.float32(1), np.float32(-1))]
+
+    monkeypatch.setattr(graph, "session", lambda _: Rounded())
+    assert graph.export(Step(), ["whole", "side"], tmp_path / "step.onnx", jump=0.0) < 1e-5
+    with pytest.raises(InputError, match="a difference of 2"):
+        graph.export(Step(), ["whole", "side"], tmp_path / "step.onnx")
+    with pytest.raises(InputError, match="a difference of 2"):  # elsewhere they are compared
+        graph.export(Step(), ["whole", "side"], tmp_path / "step.onnx", jump=0.5)
