@@ -1,12 +1,14 @@
-"""What a model does with images unlike those of a data set: enlarged nuclei, inverted images, images without nuclei.
+"""What a model does with images unlike those of a data set: other sizes, inverted images, images without nuclei.
 
     python tests/benchmarks/elsewhere.py MODEL PREPARED SPLIT [--part test] [--images 40]
-        [--window-px 1024] [--min-score P] [--min-best-score P] [--only enlarged | inverted | empty]
+        [--window-px 1024] [--min-score P] [--min-best-score P] [--only size | enlarged | inverted | empty]
 
 MODEL is the folder of a model that was trained without the images of the part, as data/model is without test. Images of
 one part of a split are changed here, so all figures are of real images, except for the blank ones, which are drawn:
-constant, graded and noisy, in 8 bits. Prints three Markdown tables:
+constant, graded and noisy, in 8 bits. Prints four Markdown tables:
 
+- size: how far the measured diameter is from the annotated one, and mAP with either, of images as they are. One image
+  of each group, of every modality.
 - enlarged: images with nuclei of 20 to 50 px as they are, and enlarged until these have 60, 120 and 180 px, in windows
   of 1,024 px; F1 at IoU 0.5, pooled, with the diameter measured and given. One image of each group.
 - inverted: mAP of fluorescence as it is and inverted. One image of each group.
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +51,7 @@ def main() -> None:
     parser.add_argument("split", type=Path, help="data/split.csv")
     parser.add_argument("--part", default="test", help="(test)")
     parser.add_argument("--images", type=int, default=40, help="to enlarge, at most (40)")
-    parser.add_argument("--only", choices=["enlarged", "inverted", "empty"], help="one of the tables")
+    parser.add_argument("--only", choices=["size", "enlarged", "inverted", "empty"], help="one of the tables")
     parser.add_argument("--window-px", type=int, default=WINDOW_PX, help=f"of enlarged images, at most ({WINDOW_PX})")
     parser.add_argument("--min-score", type=float, help="drop nuclei below this score (what the model says)")
     best = "an image shows none if its highest-scoring nucleus has a lower score (what the model says)"
@@ -60,19 +63,38 @@ def main() -> None:
     segmenter.settings = replace(segmenter.settings, **chosen)
     groups = read_groups(arguments.split)
     records = {groups[record.id]: record for record in read_part(arguments.prepared, arguments.split, arguments.part)}
-    pairs: list[Pair] = []
+    of_modality: dict[str, list[Pair]] = defaultdict(list)
     for record in records.values():  # one of each group
-        if record.modality == "fluorescence":
-            paths = image_path(arguments.prepared, record.id), label_path(arguments.prepared, record.id)
-            pairs.append((read_rgb(paths[0]), read_labels(paths[1])))
+        paths = image_path(arguments.prepared, record.id), label_path(arguments.prepared, record.id)
+        of_modality[record.modality].append((read_rgb(paths[0]), read_labels(paths[1])))
+    pairs = of_modality["fluorescence"]
     pairs = [pairs[at] for at in np.random.default_rng(0).permutation(len(pairs))]
     tables = {
+        "size": lambda: size(segmenter, of_modality),
         "enlarged": lambda: enlarged(segmenter, pairs, arguments.images, arguments.window_px),
         "inverted": lambda: inverted(segmenter, pairs),
         "empty": lambda: empty(segmenter, pairs),
     }
     for table in [arguments.only] if arguments.only else tables:
         tables[table]()
+
+
+def size(segmenter: Segmenter, of_modality: dict[str, list[Pair]]) -> None:
+    print("| modality | images | off by more than 1.5 | median error | mAP, measured | mAP, given | difference |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for modality, pairs in of_modality.items():
+        ratios, scores = [], []
+        for rgb, truth in pairs:
+            own_px = diameter(truth)
+            if own_px is None:
+                continue
+            scale = segmenter.scale(rgb)
+            ratios.append((scale.diameter_px or np.inf) / own_px)
+            both = segmenter.predict(rgb, scale), segmenter.maps(rgb, own_px)
+            scores.append([match(truth, segmenter.nuclei(maps)[0]).map for maps in both])
+        errors = np.abs(np.log(ratios))
+        off, median = np.count_nonzero(errors > np.log(1.5)), np.expm1(np.median(errors))
+        print(f"| {modality} | {len(errors)} | {off} | {median:.1%} | {compared(scores)} |", flush=True)
 
 
 def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int, window_px: int) -> None:
@@ -118,21 +140,23 @@ def windowed(rgb: NDArray[np.uint8], truth: NDArray[np.integer], zoom: float, wi
 
 
 def inverted(segmenter: Segmenter, pairs: list[Pair]) -> None:
-    scores = np.array(
-        [[match(truth, segmenter.segment(image)).map for image in (rgb, 255 - rgb)] for rgb, truth in pairs]
-    )
-    scores = scores[np.isfinite(scores).all(axis=1)]
-    difference = scores[:, 1] - scores[:, 0]
-    found = intervals(
+    scores = [[match(truth, segmenter.segment(image)).map for image in (rgb, 255 - rgb)] for rgb, truth in pairs]
+    print("\n| images, groups | mAP, as it is | mAP, inverted | difference |\n|---|---|---|---|")
+    print(f"| {len(scores)}, {len(scores)} | {compared(scores)} |", flush=True)
+
+
+def compared(scores: list[list[float]]) -> str:
+    """The two means of (N, 2) scores, and that of the second minus the first with its 95 % interval over images."""
+    both = np.array([pair for pair in scores if np.isfinite(pair).all()])
+    difference = both[:, 1] - both[:, 0]
+    low, high = intervals(
         lambda drawn: {"difference": drawn @ difference / drawn.sum(axis=1)},
-        np.arange(len(scores)),
+        np.arange(len(both)),
         resamples=2000,
         seed=0,
     )["difference"]
-    print("\n| images, groups | mAP, as it is | mAP, inverted | difference |\n|---|---|---|---|")
-    means = [f"{value:.3f}" for value in scores.mean(axis=0)]
-    shown = f"{difference.mean():+.3f} [{found[0]:+.3f}, {found[1]:+.3f}]"
-    print(f"| {len(scores)}, {len(scores)} | {' | '.join(means)} | {shown} |", flush=True)
+    means = [f"{value:.3f}" for value in both.mean(axis=0)]
+    return f"{' | '.join(means)} | {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def empty(segmenter: Segmenter, pairs: list[Pair]) -> None:
