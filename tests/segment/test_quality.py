@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuclei.segment.quality import edge_blur, image_warnings, prominence, why_none
+from nuclei.segment.quality import edge_blur, image_warnings, prominence
 
 TARGET_PX = 25.0
 
@@ -76,12 +76,3 @@ def test_an_image_of_one_value_is_blank(value: int) -> None:
 
 def test_an_image_without_an_edge_is_blurred_without_end() -> None:
     assert edge_blur(np.zeros((40, 40), np.float32)) == float("inf")
-
-
-@pytest.mark.parametrize(
-    ("best", "said"), [(0.7, "of 0.70, below 0.75"), (0.7499, "just below 0.75"), (0.75, ""), (np.nan, "")]
-)
-def test_an_image_shows_none_if_its_surest_nucleus_is_too_unlikely(best: float, said: str) -> None:
-    why = why_none(np.array([0.1, best], np.float32), 0.75)
-    assert said in why and bool(why) is bool(said)
-    assert why_none(np.zeros(0, np.float32), 0.75) == ""

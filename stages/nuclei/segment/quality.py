@@ -59,8 +59,7 @@ def why_none(scores: NDArray[np.floating], least: float) -> str:
     best = scores.max(initial=0)
     if not len(scores) or not best < least:
         return ""
-    score = f"of {best:.2f}, below" if round(float(best), 2) < least else "just below"
-    return f"no nucleus: the surest has a score {score} {least:g}; --min-score 0 keeps all"
+    return f"no nucleus: the surest has a score of {best:.2f}, below {least:g}; --min-score 0 keeps all"
 
 
 def prominence(gray: Gray) -> float:
