@@ -98,7 +98,7 @@ def size(segmenter: Segmenter, of_modality: dict[str, list[Pair]]) -> None:
 
 
 def enlarged(segmenter: Segmenter, pairs: list[Pair], images: int, window_px: int) -> None:
-    print("| diameter | images | nuclei | F1, measured | F1, given | measured diameter off by more than 1.5 |")
+    print("\n| diameter | images | nuclei | F1, measured | F1, given | measured diameter off by more than 1.5 |")
     print("|---|---|---|---|---|---|", flush=True)
     usual = [pair for pair in pairs if USUAL_PX[0] <= (diameter(pair[1]) or 0) <= USUAL_PX[1]][:images]
     for enlarged_px in (None, *ENLARGED_PX):
