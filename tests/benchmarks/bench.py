@@ -36,9 +36,9 @@ from nuclei.base.machine import cores, cpu_model, keep_freed_memory
 from nuclei.base.params import load
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import Record, image_path, label_path, read_part
-from nuclei.network.inference import STRIDE
 from nuclei.network.model import NucleusNet
 from nuclei.network.normalisation import normalise_percentiles, to_tensor
+from nuclei.network.runtime import STRIDE
 from nuclei.network.segmenter import Segmenter, make_net
 from nuclei.network.sizing import diameter, zoom_to, zoomed_image
 from nuclei.train import checkpoint

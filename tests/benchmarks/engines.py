@@ -14,6 +14,7 @@ import argparse
 import sys
 import tempfile
 import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +30,8 @@ from nuclei.export import graph
 from nuclei.export.engine import OnnxNet
 from nuclei.images.io import read_labels, read_rgb
 from nuclei.images.records import image_path, label_path, read_part
-from nuclei.network.inference import STRIDE
 from nuclei.network.normalisation import normalise_percentiles, to_tensor
+from nuclei.network.runtime import INPUT, STRIDE, session
 from nuclei.network.segmenter import Segmenter, Settings
 from nuclei.scores.matching import match
 
@@ -42,7 +43,7 @@ class Crops(CalibrationDataReader):  # type: ignore[misc]
     """The upper left corners of images, normalised, one after the other."""
 
     def __init__(self, paths: list[Path], settings: Settings) -> None:
-        self.crops = ({graph.INPUT: crop(read_rgb(path), settings)} for path in paths)
+        self.crops = ({INPUT: crop(read_rgb(path), settings)} for path in paths)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self.crops, None)
@@ -80,7 +81,7 @@ class OpenVino:
         self.compiled = openvino.Core().compile_model(path, "CPU", hints)
 
     def run(self, names: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return list(self.compiled(np.ascontiguousarray(inputs[graph.INPUT])).to_tuple())
+        return list(self.compiled(np.ascontiguousarray(inputs[INPUT])).to_tuple())
 
 
 def main() -> None:
@@ -103,10 +104,10 @@ def main() -> None:
         every = max(len(training) // arguments.calibration, 1)
         quantise(whole, small, settings, training[::every][: arguments.calibration])
         engines = {
-            "torch float32": Segmenter(model.net, settings),
-            "torch bfloat16": Segmenter(model.net, replace(settings, precision="bf16-mixed")),
-            "ONNX Runtime float32": Segmenter(OnnxNet(graph.session(whole, arguments.threads)), settings),
-            "ONNX Runtime int8": Segmenter(OnnxNet(graph.session(small, arguments.threads)), settings),
+            "torch float32": Segmenter(deepcopy(model.net), settings),
+            "torch bfloat16": Segmenter(deepcopy(model.net), replace(settings, precision="bf16-mixed")),
+            "ONNX Runtime float32": Segmenter(OnnxNet(session(whole, arguments.threads)), settings),
+            "ONNX Runtime int8": Segmenter(OnnxNet(session(small, arguments.threads)), settings),
         }
         try:
             for name, path, precision in (

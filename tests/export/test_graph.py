@@ -18,6 +18,7 @@ from conftest import ROOT
 from made_up import SETTINGS
 from nuclei.base.errors import InputError
 from nuclei.export import graph
+from nuclei.network.runtime import INPUT
 from nuclei.network.segmenter import Segmenter, make_net
 
 SMALL = replace(SETTINGS, encoder_name="resnet18", precision="32-true")
@@ -119,7 +120,7 @@ def test_where_rounding_decides_on_a_side_the_other_outputs_are_not_compared(
 ) -> None:
     class Rounded:
         def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-            whole = np.round(inputs[graph.INPUT][:, :1]) - np.float32(1e-6)
+            whole = np.round(inputs[INPUT][:, :1]) - np.float32(1e-6)
             return [whole, np.where(whole >= 0, np.float32(1), np.float32(-1))]
 
     monkeypatch.setattr(graph, "session", lambda _: Rounded())

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nuclei.network.inference import TileGrid, _starts, predict_maps
+from nuclei.network.inference import TileGrid, _spans, predict_maps
 from nuclei.network.model import MEAN, STD
 
 
@@ -76,12 +76,18 @@ def test_every_pixel_is_predicted_in_its_place_whatever_the_size(height: int, wi
 
 
 @given(size=st.integers(1, 5000), tile=st.sampled_from([64, 128, 1024]), overlap=st.sampled_from([0, 16, 32]))
-def test_tiles_cover_the_image_and_overlap_as_asked(size: int, tile: int, overlap: int) -> None:
-    starts = _starts(size, tile, overlap)
-    assert starts[0] == 0
-    assert starts[-1] + tile >= size
-    assert all(later - earlier <= tile - overlap for earlier, later in pairwise(starts))
-    assert starts[-1] + tile == size or len(starts) == 1
+def test_tiles_cover_the_image_overlap_as_asked_and_are_no_larger_than_they_must_be(
+    size: int, tile: int, overlap: int
+) -> None:
+    spans = _spans(size, tile, overlap)
+    (length,) = {span.stop - span.start for span in spans}
+    assert spans[0].start == 0
+    assert spans[-1].stop == size
+    assert length <= tile
+    assert all(earlier.stop - later.start >= overlap for earlier, later in pairwise(spans))
+    covered = size + (len(spans) - 1) * overlap  # in which the overlaps count twice
+    assert covered <= length * len(spans) < covered + len(spans)
+    assert len(spans) == 1 or (len(spans) - 1) * tile < size + (len(spans) - 2) * overlap  # one less would not do
 
 
 def test_the_maps_of_a_window_that_is_one_tile_are_those_of_the_whole_image() -> None:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from nuclei.base.errors import InputError
 from nuclei.base.params import checked
 from nuclei.export import graph
 from nuclei.network.model import NucleusNet
+from nuclei.network.runtime import computed, session
 from nuclei.network.segmenter import Segmenter, Settings
 
 FIX = "export it again: stages/export.py"
@@ -33,7 +33,7 @@ class OnnxNet(nn.Module):
 
     def predict(self, image: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W) float32."""
-        return torch.from_numpy(np.concatenate(self.session.run(None, {graph.INPUT: image.numpy()}), axis=1))
+        return computed(self.session, image)
 
 
 def open_model(path: Path, device: str = "auto") -> Segmenter:
@@ -61,8 +61,8 @@ def load(path: Path, threads: int = 0) -> Segmenter:
     if not path.is_file():
         raise InputError("there is no exported model", file=path, fix=FIX)
     try:
-        session = graph.session(path, threads)
-        said = session.get_modelmeta().custom_metadata_map[graph.SETTINGS]
+        opened = session(path, threads)
+        said = opened.get_modelmeta().custom_metadata_map[graph.SETTINGS]
     except KeyError:
         got = "a graph without the settings of a model"
         raise InputError("the file is not an exported model", file=path, got=got, fix=FIX) from None
@@ -70,4 +70,4 @@ def load(path: Path, threads: int = 0) -> Segmenter:
         got = str(error).splitlines()[0][:200]
         raise InputError("the exported model can not be read", file=path, got=got, fix=FIX) from None
     settings = replace(checked(Settings, json.loads(said), path), precision="32-true")
-    return Segmenter(cast(NucleusNet, OnnxNet(session)), settings)
+    return Segmenter(cast(NucleusNet, OnnxNet(opened)), settings)

@@ -24,9 +24,9 @@ from nuclei.export import graph
 from nuclei.export.card import Run
 from nuclei.export.packaged import LandscapeNet, Watershed
 from nuclei.network import components, labelling
-from nuclei.network.inference import STRIDE
 from nuclei.network.labelling import SMOOTHING_PX
 from nuclei.network.model import HEAD_CHANNELS, MEAN, STD, NucleusNet, save_tensors
+from nuclei.network.runtime import INPUT, OPSET, STRIDE
 from nuclei.network.segmenter import Segmenter, Settings
 from nuclei.network.sizing import diameter, zoom_to, zoomed_image
 
@@ -179,7 +179,7 @@ def _description(
         )
 
     def same_size(axis: str) -> spec.SpaceOutputAxis:
-        size = spec.SizeReference(tensor_id=spec.TensorId(graph.INPUT), axis_id=spec.AxisId(axis))
+        size = spec.SizeReference(tensor_id=spec.TensorId(INPUT), axis_id=spec.AxisId(axis))
         return spec.SpaceOutputAxis(id=spec.AxisId(axis), size=size)
 
     authors = [spec.Author(name=name) for name in citation.authors]
@@ -187,7 +187,7 @@ def _description(
         spec.SpaceInputAxis(id=spec.AxisId(axis), size=spec.ParameterizedSize(min=STRIDE, step=STRIDE)) for axis in "yx"
     ]
     image = spec.InputTensorDescr(
-        id=spec.TensorId(graph.INPUT),
+        id=spec.TensorId(INPUT),
         description=f"An RGB image, gray in all channels for fluorescence; nuclei of {diameter} in diameter",
         axes=[
             spec.BatchAxis(),
@@ -257,7 +257,7 @@ def _description(
                 pytorch_version=spec.Version(torch.__version__.split("+")[0]),
             ),
             onnx=spec.OnnxWeightsDescr(
-                source=folder / "weights.onnx", opset_version=graph.OPSET, parent="pytorch_state_dict"
+                source=folder / "weights.onnx", opset_version=OPSET, parent="pytorch_state_dict"
             ),
         ),
         config=spec.Config(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from nuclei.base.errors import InputError
 from nuclei.network.folding import folded
+from nuclei.network.runtime import in_onnx_runtime
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in 0..1, with which published encoders were trained
 STD = (0.229, 0.224, 0.225)
@@ -53,7 +54,9 @@ class NucleusNet(nn.Module):
         encoder_weights: str | None = None,
     ) -> None:
         super().__init__()
-        self.folded: list[NucleusNet] = []  # one or none; a list, so that its weights are not this network's
+        # each one or none, in lists, so that their weights are not this network's
+        self.folded: list[NucleusNet] = []
+        self.outside: list[Callable[[Tensor], Tensor]] = []
         unet: Any = _unet(arch, encoder_name, encoder_weights)
         self.unet = unet
         convolution, upsampling, _ = unet.segmentation_head
@@ -82,23 +85,41 @@ class NucleusNet(nn.Module):
 
     def predict(self, image: Tensor) -> Tensor:
         """Map normalised images (B, 3, H, W) to (B, 1 + C, H, W) float32: the sigmoid of both."""
-        net = self.folded[0] if self.folded else self
+        if self.outside:
+            return self.outside[0](image)
+        return (self.folded[0] if self.folded else self).maps(image)
+
+    def maps(self, image: Tensor) -> Tensor:
+        """What `predict` returns, computed by torch with the network as it is."""
         # in float32: just below 1 a bfloat16 moves in steps of 1/256
-        return torch.cat([raw.float().sigmoid() for raw in net(image) if raw is not None], 1)
+        return torch.cat([raw.float().sigmoid() for raw in self(image) if raw is not None], 1)
 
     def fold(self) -> None:
         """Predict with batch normalisation folded into the convolutions, until the weights change; see `folded`."""
-        self.folded = []
-        self.folded = [folded(self, lambda net, image: torch.cat([raw for raw in net(image) if raw is not None], 1))]
+        self._forget()
+        self.folded = [folded(self, NucleusNet.maps)]
+
+    def leave_torch(self) -> None:
+        """Predict in ONNX Runtime, in float32 on a CPU, until the weights change; in torch where it can not."""
+        found = in_onnx_runtime(self.folded[0] if self.folded else self, NucleusNet.maps)
+        self.outside = [] if found is None else [found]
+
+    def _forget(self) -> None:
+        self.folded, self.outside = [], []
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets: all but what predicts in its place."""
+        return self.__dict__ | {"folded": [], "outside": []}
 
     def train(self, mode: bool = True) -> NucleusNet:
         """As of any module. In training the weights change."""
-        self.folded = [] if mode else self.folded
+        if mode:
+            self._forget()
         return super().train(mode)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """As of any module."""
-        self.folded = []
+        self._forget()
         return super().load_state_dict(*args, **kwargs)
 
 

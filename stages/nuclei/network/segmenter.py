@@ -33,6 +33,7 @@ ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the f
 LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes
 LOOK_PX = 384  # side of what a look sees at most, so that its cost does not grow with the image; see docs/speed.md
 ENLARGED_LOOK_PX = 256  # the same of the enlarged look, in which a part of 128 px holds enough of these small nuclei
+JUDGED_PX = 512  # side of what is segmented as it is and inverted, to tell which is right
 ENLARGED = 0.8  # of the diameter of training: with smaller nuclei an image is looked at enlarged too
 SAME_PLACES = 0.25  # IoU of the foregrounds of an image and its inverse; see docs/training.md
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -85,6 +86,8 @@ class Segmenter:
     def load(cls, folder: str | Path = MODEL, *, device: str = "auto") -> Segmenter:
         """Read a model from a folder: the one that comes with the repository, or one that `train` wrote.
 
+        On a CPU in float32 ONNX Runtime computes the network, in less time than torch and the same but for rounding.
+
         Raises:
             InputError: the folder holds no model, or its files contradict each other.
         """
@@ -108,7 +111,10 @@ class Segmenter:
         load_state(net.unet, read_weights(folder / WEIGHTS), folder / WEIGHTS)
         if net.instance_head is not None:
             load_state(net.instance_head, read_weights(folder / HEAD_WEIGHTS), folder / HEAD_WEIGHTS)
-        return cls(net, settings, device=pick_device(device))
+        segmenter = cls(net, settings, device=pick_device(device))
+        if segmenter.device == "cpu" and segmenter.dtype == torch.float32:
+            net.leave_torch()
+        return segmenter
 
     def save(self, folder: str | Path) -> None:
         """Write the model into an existing folder: the U-Net's plain state dict, the head's, and the settings."""
@@ -164,10 +170,10 @@ class Segmenter:
         """Whether the inverse shows nuclei in the same places with a higher mean score, or shows the only ones.
 
         Of bright-field, where nuclei are dark in gray cells, the inverse shows whole cells, with scores that may be
-        higher. Both are compared in one tile, the one with the most foreground.
+        higher. Both are compared at JUDGED_PX by JUDGED_PX pixels at most, where there is the most foreground.
         """
         normalised = self._normalised(rgb)
-        part, side = normalised, int(self.settings.tile_px / max(scale.zoom, of_inverse.zoom))
+        part, side = normalised, int(JUDGED_PX / max(scale.zoom, of_inverse.zoom))
         if max(part.shape) > side:
             part = fullest(part, self._look(part, LOOKS[0])[2][0], side)
         places, means = [], []
