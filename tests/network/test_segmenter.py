@@ -132,11 +132,20 @@ def test_the_looks_say_how_large_the_nuclei_are(side: int, monkeypatch: pytest.M
 
 def test_an_enlarged_copy_is_looked_at_only_where_nuclei_are_small(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter, seen = fake(monkeypatch, 25)
-    segmenter.scale(square(40, 160))
+    segmenter.scale(square(22, 160))
     assert seen == [20, 40, 80, 160]
     seen.clear()
-    segmenter.scale(square(8, 160))
+    segmenter.scale(square(17, 160))
     assert seen == [20, 40, 80, 160, ENLARGED_LOOK_PX]
+
+
+def test_an_image_is_not_looked_at_where_smaller_or_larger_scales_say_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, seen = fake(monkeypatch, 25)
+    segmenter.scale(square(48, 160))  # half the scale shows it as in training, a quarter confirms its size
+    assert seen == [20, 40, 80]
+    seen.clear()
+    segmenter.scale(square(8, 160))  # tiny at half the scale
+    assert seen == [20, 40, 80, ENLARGED_LOOK_PX]
 
 
 def test_what_a_look_sees_does_not_grow_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +153,7 @@ def test_what_a_look_sees_does_not_grow_with_the_image(monkeypatch: pytest.Monke
     rgb = square(8, 1600)
     rgb[1300:1308, 900:908] = rgb[1320:1328, 900:908] = 255  # two squares lie here, one in the upper left corner
     found = segmenter.scale(rgb)
-    assert seen == [200, *[LOOK_PX] * 3, ENLARGED_LOOK_PX]
+    assert seen == [200, LOOK_PX, LOOK_PX, ENLARGED_LOOK_PX]
     assert found.diameter_px == pytest.approx(2 * 8 / np.pi**0.5, rel=0.1)
 
 

@@ -18,6 +18,7 @@ from nuclei.network.sizing import (
     Scale,
     diameter,
     fullest,
+    is_worth_a_look,
     most_plausible,
     sureness,
     zoom_to,
@@ -158,3 +159,29 @@ def test_a_sure_look_at_a_cluster_does_not_outweigh_one_that_shows_nuclei_as_in_
     assert most_plausible([(0.25, 0.9, 110.0), (1.0, 0.5, 25.0)], 25.0) == 110.0  # fragments of which it is unsure
     assert most_plausible([(0.25, 0.3, 80.0), (1.0, 0.0, None)], 25.0) == 80.0
     assert most_plausible([(1.0, 0.0, None)], 25.0) is None
+
+
+EIGHTH, QUARTER = (0.125, 0.7, 50.0), (0.25, 0.8, 52.0)
+
+
+@pytest.mark.parametrize(
+    ("looks", "zoom", "worth"),
+    [
+        ([EIGHTH], 0.25, True),  # nothing confirms it
+        ([EIGHTH, QUARTER], 0.5, True),  # seen at 13 px, of 25 in training
+        ([EIGHTH, QUARTER, (0.5, 0.9, 50.0)], 1.0, False),  # seen at 25 px, and confirmed
+        ([EIGHTH, QUARTER, (0.5, 0.9, 50.0)], 2.0, False),
+        ([EIGHTH, QUARTER, (0.5, 0.9, 39.0)], 1.0, True),  # seen at less than 20 px
+        ([EIGHTH, (0.25, 0.8, 70.0), (0.5, 0.9, 50.0)], 1.0, True),  # not confirmed
+        ([EIGHTH, (0.25, 0.95, 50.0), (0.5, 0.8, 50.0)], 1.0, True),  # another look was much surer
+        ([EIGHTH, QUARTER, (0.5, 0.9, 19.0)], 1.0, False),  # less than 20 px: the enlarged look says more
+        ([EIGHTH, QUARTER, (0.5, 0.9, 19.0)], 2.0, True),
+        ([EIGHTH, QUARTER, (0.5, 0.9, 21.0)], 1.0, True),
+        ([EIGHTH, QUARTER, (0.5, 0.9, 21.0), (1.0, 0.9, 21.0)], 2.0, False),
+        ([EIGHTH, QUARTER, (0.5, 0.9, 21.0), (1.0, 0.9, 19.0)], 2.0, True),
+        ([(0.125, 0.0, None)], 1.0, True),
+        ([(0.125, 0.0, None), (1.0, 0.0, None)], 2.0, False),  # no nucleus to enlarge
+    ],
+)
+def test_what_an_image_is_looked_at(looks: list[tuple[float, float, float | None]], zoom: float, worth: bool) -> None:
+    assert is_worth_a_look(zoom, looks, 25.0) is worth

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nuclei.segment.quality import edge_blur, image_warnings, prominence
+from nuclei.segment.quality import edge_blur, image_warnings, prominence, why_none
 
 TARGET_PX = 25.0
 
@@ -76,3 +76,11 @@ def test_an_image_of_one_value_is_blank(value: int) -> None:
 
 def test_an_image_without_an_edge_is_blurred_without_end() -> None:
     assert edge_blur(np.zeros((40, 40), np.float32)) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("best", "said"), [(0.6, "has a score of 0.60, below 0.75;"), (0.7496, "has a score just below 0.75;")]
+)
+def test_why_no_nucleus_is_kept_never_says_that_a_number_is_below_itself(best: float, said: str) -> None:
+    assert said in why_none(np.array([0.2, best]), 0.75)
+    assert why_none(np.array([0.2, 0.75]), 0.75) == ""

@@ -24,17 +24,25 @@ from nuclei.network.inference import TileGrid, predict_maps, predict_tile, tile_
 from nuclei.network.labelling import Thresholds, label, landscape
 from nuclei.network.model import NucleusNet, load_state, read_weights, save_tensors
 from nuclei.network.normalisation import has_light_background, normalise_percentiles
-from nuclei.network.sizing import SAME_SCALE, Scale, diameter, fullest, most_plausible, sureness, zoomed_image
+from nuclei.network.sizing import (
+    SAME_SCALE,
+    Scale,
+    diameter,
+    fullest,
+    is_worth_a_look,
+    most_plausible,
+    sureness,
+    zoomed_image,
+)
 from nuclei.network.targets import TARGETS
 
 WEIGHTS, HEAD_WEIGHTS, SETTINGS = "unet_final_model.pth", "instance_head.pth", "model.json"
 FIX = "train one: dvc repro train"
 ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the first passes, which measure the diameter
-LOOKS = (0.125, 0.25, 0.5, 1.0)  # scales of the first passes
+LOOKS = (0.125, 0.25, 0.5, 1.0, 2.0)  # scales of the first passes
 LOOK_PX = 384  # side of what a look sees at most, so that its cost does not grow with the image; see docs/speed.md
 ENLARGED_LOOK_PX = 256  # the same of the enlarged look, in which a part of 128 px holds enough of these small nuclei
 JUDGED_PX = 512  # side of what is segmented as it is and inverted, to tell which is right
-ENLARGED = 0.8  # of the diameter of training: with smaller nuclei an image is looked at enlarged too
 SAME_PLACES = 0.25  # IoU of the foregrounds of an image and its inverse; see docs/training.md
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -145,10 +153,10 @@ class Segmenter:
     def scale(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> Scale:
         """How an (H, W, 3) uint8 image is rescaled for the network, with a warning where it can not be as in training.
 
-        Where the diameter is not given, the network looks at copies of the image at the scales LOOKS, and at an
-        enlarged one where the nuclei of the image itself are smaller than in training; `most_plausible` says which look
-        tells how large they are. The first look is at the whole image; each further one is at LOOK_PX by LOOK_PX pixels
-        at most, the enlarged one at ENLARGED_LOOK_PX, where the look before saw the most foreground.
+        Where the diameter is not given, the network looks at copies of the image at the scales LOOKS, as far as
+        `is_worth_a_look` says; `most_plausible` says which look tells how large the nuclei are. The first look is at
+        the whole image; each further one is at LOOK_PX by LOOK_PX pixels at most, the enlarged one at ENLARGED_LOOK_PX,
+        where the look before saw the most foreground.
 
         With `invert_light: auto`, a gray image with a light background is inverted where the model is then surer of the
         same nuclei. To tell, it is segmented both ways, in up to 2.5 times the time. A model that gives no scores
@@ -191,18 +199,18 @@ class Segmenter:
         if target_px is None or diameter_px is not None:
             return Scale(diameter_px, target_px, inverted=inverted)
         normalised = self._normalised(rgb, inverted)
-        part, looks = normalised, [self._look(normalised, LOOKS[0])]
+        part, whole = normalised, None
+        sure, found, maps = self._look(normalised, LOOKS[0])
+        looks = [(LOOKS[0], sure, found)]
         for zoom in LOOKS[1:]:
-            part = fullest(part, looks[-1][2][0], int(LOOK_PX / zoom))
-            looks.append(self._look(part, zoom))
-        _, found, maps = looks[-1]
-        seen = [(zoom, *look[:2]) for zoom, look in zip(LOOKS, looks, strict=True)]
-        if found is not None and found < ENLARGED * target_px:
-            seen.append((2.0, *self._look(fullest(part, maps[0], ENLARGED_LOOK_PX // 2), 2.0)[:2]))
-        measured = most_plausible(seen, target_px)
+            if is_worth_a_look(zoom, looks, target_px):
+                part = fullest(part, maps[0], int((ENLARGED_LOOK_PX if zoom > 1 else LOOK_PX) / zoom))
+                sure, found, maps = self._look(part, zoom)
+                looks.append((zoom, sure, found))
+                whole = maps if zoom == 1 and part is normalised else whole
+        measured = most_plausible(looks, target_px)
         same = measured is None or 1 / SAME_SCALE < target_px / measured < SAME_SCALE
-        final = same and part is normalised and not self.settings.flips
-        return Scale(measured, target_px, maps if final else None, inverted)
+        return Scale(measured, target_px, whole if same and not self.settings.flips else None, inverted)
 
     def _look(self, normalised: NDArray[np.uint8], zoom: float) -> tuple[float, float | None, NDArray[np.float32]]:
         """How sure the network is of the nuclei of a rescaled copy, their diameter in the image, and the maps."""

@@ -18,6 +18,7 @@ SMALLEST_ZOOM = 0.1  # nuclei ten times as large as in training
 LARGEST_ZOOM = 4.0  # above it interpolation adds pixels but no detail
 AS_SURE = 0.85  # of the sureness of the surest look; between 0.8 and 0.9 hardly anything changes
 AGREE = 1.3  # ratio of the diameters in two looks that are said to agree
+ENLARGED = 0.8  # of the diameter of training: an image with smaller nuclei is looked at enlarged
 INVERTED = "light background: segmented inverted, because the model is surer of the nuclei there"
 SAME_SCALE = 1.1  # ratio of two scales that the network need not see apart: training varies the scale by more
 
@@ -100,6 +101,34 @@ def most_plausible(looks: Sequence[tuple[float, float, float | None]], target_px
         counts &= confirmed
     away = np.abs(np.log(np.array([zoom for zoom, _, _ in seen]) * diameters / target_px))
     return float(diameters[np.where(counts, away, np.inf).argmin()])
+
+
+def is_worth_a_look(zoom: float, looks: Sequence[tuple[float, float, float | None]], target_px: float) -> bool:
+    """Whether an image that was looked at at smaller scales is to be looked at at this one too.
+
+    Where half the scale shows nuclei that are smaller than `ENLARGED` of the diameter of training at the scale of the
+    image, the next look is at the enlarged image. A look is not worth its time either where the last one shows nuclei
+    of at least that size, the one before confirms their diameter, and none was much surer.
+
+    Against all looks at all images, of families that the networks had not seen, that changes the diameter by more than a
+    tenth in 6 of 285, of which 9 instead of 10 are off by more than 1.5 times; enlarged twice in none of 263 (4 and 4);
+    reduced to half in 2 of 285 (17 and 18). The looks see 23, 29 and 25 % fewer pixels.
+
+    Args:
+        zoom: a scale, as in segmenter.LOOKS.
+        looks: as for `most_plausible`, at least one.
+        target_px: the diameter of training.
+    """
+    last, sure, found = looks[-1]
+    if found is None:
+        return zoom <= 1
+    small = found < ENLARGED * target_px
+    if zoom > 1 or (zoom == 1 and small):
+        return small and zoom > 1
+    before = looks[-2][2] if len(looks) > 1 else None
+    confirmed = before is not None and abs(np.log(found / before)) < np.log(AGREE)
+    large_enough = last * found >= ENLARGED * target_px
+    return not (confirmed and large_enough and sure >= AS_SURE * max(sure for _, sure, _ in looks))
 
 
 def zoom_to(target_px: float, diameter_px: float | None) -> float:

@@ -59,7 +59,8 @@ def why_none(scores: NDArray[np.floating], least: float) -> str:
     best = scores.max(initial=0)
     if not len(scores) or not best < least:
         return ""
-    return f"no nucleus: the surest has a score of {best:.2f}, below {least:g}; --min-score 0 keeps all"
+    score = f"of {best:.2f}, below" if round(float(best), 2) < least else "just below"  # not: of 0.75, below 0.75
+    return f"no nucleus: the surest has a score {score} {least:g}; --min-score 0 keeps all"
 
 
 def prominence(gray: Gray) -> float:
