@@ -34,7 +34,7 @@ from nuclei.base.machine import cores, cpu_model, keep_freed_memory
 from nuclei.base.progress import track
 from nuclei.base.shipped import MODEL
 from nuclei.export.engine import open_model
-from nuclei.network.segmenter import LOOKS as ZOOMS
+from nuclei.network.runtime import STRIDE
 from nuclei.network.segmenter import Segmenter
 from nuclei.segment import batch as in_batch
 from nuclei.segment.batch import Batch, LargeOptions, Options
@@ -100,7 +100,7 @@ def main() -> None:
     found = find_images([arguments.folder], Path("nowhere")).images
     images = found[:: max(len(found) // arguments.images, 1)][: arguments.images]
     options = Options(arguments.diameter)
-    needed, megapixels, enlarged = forwards(segmenter, images, options)
+    needed, megapixels = forwards(segmenter, images, options)
     rounds = Rounds(time.perf_counter if arguments.clock == "wall" else time.process_time)
     for _ in range(arguments.rounds):
         bare(segmenter, needed, rounds)
@@ -114,13 +114,12 @@ def main() -> None:
     print_table(rounds, megapixels)
     final = rounds.median(WHOLE) / rounds.median(FINAL)
     print(f"\nwhole / bare with looks {rounds.median(WHOLE) / rounds.median(LOOKS, FINAL):.2f}, without {final:.2f}")
-    said = f"diameter {arguments.diameter or 'measured'}, {enlarged} looked at enlarged"
-    print(f"{len(images)} images, {megapixels:.2f} megapixels, {said}")
+    print(f"{len(images)} images, {megapixels:.2f} megapixels, diameter {arguments.diameter or 'measured'}")
     print(f"{cpu_model()}, {torch.get_num_threads()} threads of torch on {cores()} cores, {arguments.clock} clock")
 
 
-def forwards(segmenter: Segmenter, images: list[Image], options: Options) -> tuple[dict[str, list[Shape]], float, int]:
-    """What goes through the network, and the megapixels of the images, and how many were looked at enlarged."""
+def forwards(segmenter: Segmenter, images: list[Image], options: Options) -> tuple[dict[str, list[Shape]], float]:
+    """What goes through the network, and the megapixels of the images."""
     seen: list[Shape] = []
     predict = segmenter.net.predict
 
@@ -129,7 +128,7 @@ def forwards(segmenter: Segmenter, images: list[Image], options: Options) -> tup
         return predict(tile)
 
     needed: dict[str, list[Shape]] = {LOOKS: [], FINAL: []}
-    megapixels, enlarged = 0.0, 0
+    megapixels = 0.0
     with patch.object(segmenter.net, "predict", recorded):
         for image in images:
             for plane in planes(image.path):
@@ -137,15 +136,16 @@ def forwards(segmenter: Segmenter, images: list[Image], options: Options) -> tup
                 diameter = options.diameter and options.diameter.px(plane.pixel_size_um, image.path)
                 scale = segmenter.scale(plane.rgb, diameter)
                 looks = seen.copy()
-                enlarged += len(looks) > len(ZOOMS)
                 segmenter.predict(plane.rgb, scale)
                 final = seen[len(looks) :]
                 if not final:  # the look at the image itself is the final prediction
-                    final = [looks.pop(len(ZOOMS) - 1)]
+                    height, width = (side + -side % STRIDE for side in plane.rgb.shape[:2])
+                    final = [(1, 3, height, width)]
+                    looks.remove(final[0])
                 needed[LOOKS] += looks
                 needed[FINAL] += final
                 megapixels += plane.rgb.shape[0] * plane.rgb.shape[1] / 1e6
-    return needed, megapixels, enlarged
+    return needed, megapixels
 
 
 @torch.inference_mode()

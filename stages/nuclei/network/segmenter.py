@@ -42,7 +42,7 @@ ROUGH = Thresholds(foreground=0.5, saddle_ratio=0.7, min_area_px=10)  # of the f
 LOOKS = (0.125, 0.25, 0.5, 1.0, 2.0)  # scales of the first passes
 LOOK_PX = 384  # side of what a look sees at most, so that its cost does not grow with the image; see docs/speed.md
 ENLARGED_LOOK_PX = 256  # the same of the enlarged look, in which a part of 128 px holds enough of these small nuclei
-JUDGED_PX = 512  # side of what is segmented as it is and inverted, to tell which is right
+JUDGED_PX = 384  # side of what is segmented as it is and inverted, to tell which is right
 SAME_PLACES = 0.25  # IoU of the foregrounds of an image and its inverse; see docs/training.md
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

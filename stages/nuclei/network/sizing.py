@@ -110,9 +110,9 @@ def is_worth_a_look(zoom: float, looks: Sequence[tuple[float, float, float | Non
     image, the next look is at the enlarged image. A look is not worth its time either where the last one shows nuclei
     of at least that size, the one before confirms their diameter, and none was much surer.
 
-    Against all looks at all images, of families that the networks had not seen, that changes the diameter by more than a
-    tenth in 6 of 285, of which 9 instead of 10 are off by more than 1.5 times; enlarged twice in none of 263 (4 and 4);
-    reduced to half in 2 of 285 (17 and 18). The looks see 23, 29 and 25 % fewer pixels.
+    Against all looks at all images, of families that the networks had not seen, that changes the diameter by more than
+    a tenth in 6 of 285, of which 9 instead of 10 are off by more than 1.5 times; enlarged twice in none of 263 (4 and
+    4); reduced to half in 2 of 285 (17 and 18). The looks see 23, 29 and 25 % fewer pixels.
 
     Args:
         zoom: a scale, as in segmenter.LOOKS.
