@@ -65,9 +65,8 @@ def session(graph: Path | bytes, threads: int = 0) -> onnxruntime.InferenceSessi
     """Open an ONNX file, or the contents of one, on the CPU; `threads`: 0 for as many as there are cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # as `machine.share_cores` has it for torch
+    # while its threads wait they sleep, as those of torch do: see `machine.share_cores`
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = graph if isinstance(graph, bytes) else str(graph)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
