@@ -106,7 +106,10 @@ def _is_of_communication(error: Exception) -> bool:
 
 def _raise_cause(fabric: Fabric) -> None:
     """Exit if a process that this one started has failed and said why; raise InputError if one was killed."""
-    for process in getattr(fabric.strategy.launcher, "procs", []):
+    watched = getattr(fabric.strategy.launcher, "procs", [])
+    started = list(watched)
+    watched.clear()  # Fabric looks at them every 5 s, and kills this process too when it finds that one has ended
+    for process in started:
         try:
             if process.wait(WAIT_S) > 0:
                 sys.exit(1)
