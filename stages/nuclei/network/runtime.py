@@ -15,6 +15,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from nuclei.network.upsampling import joined
+
 Net = TypeVar("Net", bound=nn.Module)
 
 OPSET = 18  # of 2022, so that old programs can read it
@@ -113,7 +115,7 @@ def in_onnx_runtime(net: Net, maps: Callable[[Net, Tensor], Tensor]) -> Callable
     """
     copied = Maps(deepcopy(net).to(memory_format=torch.contiguous_format), maps).eval()
     try:
-        opened = session(traced(copied, ["maps"]), torch.get_num_threads())
+        opened = session(traced(joined(copied), ["maps"]), torch.get_num_threads())
         same = difference(copied, ["maps"], opened, [(1, 3, 5)]) <= TOLERANCE
     except Exception:  # of the exporter and of ONNX Runtime, which have no common one for what they do not know
         return None

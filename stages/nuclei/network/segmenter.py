@@ -99,29 +99,9 @@ class Segmenter:
         Raises:
             InputError: the folder holds no model, or its files contradict each other.
         """
-        folder = Path(folder)
-        path = folder / SETTINGS
-        if not path.exists():
-            raise InputError("there is no trained model", file=folder, fix=FIX)
-        settings = checked(Settings, files.read_json(path, FIX), path)
-        if settings.instance_target != "none" and settings.instance_target not in TARGETS:
-            raise InputError(
-                "the model's second head is unknown", file=path, got=settings.instance_target, expected=list(TARGETS)
-            )
-        if settings.normalise_low >= settings.normalise_high or settings.tile_overlap_px * 2 > settings.tile_px:
-            raise InputError(
-                "the model's settings contradict each other",
-                file=path,
-                expected="normalise_low below normalise_high, and tile_overlap_px at most half of tile_px",
-                fix=FIX,
-            )
-        net = make_net(settings.arch, settings.encoder_name, settings.instance_target)
-        load_state(net.unet, read_weights(folder / WEIGHTS), folder / WEIGHTS)
-        if net.instance_head is not None:
-            load_state(net.instance_head, read_weights(folder / HEAD_WEIGHTS), folder / HEAD_WEIGHTS)
-        segmenter = cls(net, settings, device=pick_device(device))
+        segmenter = cls(*read_model(Path(folder)), device=pick_device(device))
         if segmenter.device == "cpu" and segmenter.dtype == torch.float32:
-            net.leave_torch()
+            segmenter.net.leave_torch()
         return segmenter
 
     def save(self, folder: str | Path) -> None:
@@ -294,6 +274,44 @@ class Segmenter:
     def segment(self, rgb: NDArray[np.uint8], diameter_px: float | None = None) -> NDArray[Any]:
         """Segment an (H, W, 3) uint8 image into (H, W) labels: 0 = background, 1..n the nuclei. See `maps`."""
         return self.nuclei(self.maps(rgb, diameter_px))[0]
+
+
+def read_settings(folder: Path) -> Settings:
+    """Read model.json from the folder of a model.
+
+    Raises:
+        InputError: the folder holds no model, or its settings contradict each other.
+    """
+    path = folder / SETTINGS
+    if not path.exists():
+        raise InputError("there is no trained model", file=folder, fix=FIX)
+    settings = checked(Settings, files.read_json(path, FIX), path)
+    if settings.instance_target != "none" and settings.instance_target not in TARGETS:
+        raise InputError(
+            "the model's second head is unknown", file=path, got=settings.instance_target, expected=list(TARGETS)
+        )
+    if settings.normalise_low >= settings.normalise_high or settings.tile_overlap_px * 2 > settings.tile_px:
+        raise InputError(
+            "the model's settings contradict each other",
+            file=path,
+            expected="normalise_low below normalise_high, and tile_overlap_px at most half of tile_px",
+            fix=FIX,
+        )
+    return settings
+
+
+def read_model(folder: Path) -> tuple[NucleusNet, Settings]:
+    """Read a network with its weights, and its settings, from the folder of a model.
+
+    Raises:
+        InputError: the folder holds no model, or its files contradict each other.
+    """
+    settings = read_settings(folder)
+    net = make_net(settings.arch, settings.encoder_name, settings.instance_target)
+    load_state(net.unet, read_weights(folder / WEIGHTS), folder / WEIGHTS)
+    if net.instance_head is not None:
+        load_state(net.instance_head, read_weights(folder / HEAD_WEIGHTS), folder / HEAD_WEIGHTS)
+    return net, settings
 
 
 def make_net(arch: str, encoder_name: str, instance_target: str, encoder_weights: str | None = None) -> NucleusNet:

@@ -8,7 +8,7 @@ from nuclei.base.errors import InputError
 from nuclei.base.params import Train
 from nuclei.network.confidence import Confidence
 from nuclei.network.model import NucleusNet
-from nuclei.network.segmenter import SETTINGS, Segmenter, make_net
+from nuclei.network.segmenter import SETTINGS, make_net, read_model, read_settings
 
 DECIDE = ("arch", "encoder_name", "instance_target")  # which weights a network has
 
@@ -27,8 +27,8 @@ def first_net(train: Train, encoder_weights: Path | None, model: Path | None) ->
     if model is None:
         weights = str(encoder_weights) if encoder_weights else train.encoder_weights
         return make_net(train.arch, train.encoder_name, train.instance_target, weights)
-    segmenter = Segmenter.load(model, device="cpu")
-    pairs = [(name, getattr(segmenter.settings, name), getattr(train, name)) for name in DECIDE]
+    net, settings = read_model(model)
+    pairs = [(name, getattr(settings, name), getattr(train, name)) for name in DECIDE]
     other = [pair for pair in pairs if pair[1] != pair[2]]
     if other:
         raise InputError(
@@ -38,9 +38,9 @@ def first_net(train: Train, encoder_weights: Path | None, model: Path | None) ->
             expected=", ".join(f"{name} {wanted}" for name, _, wanted in other),
             fix=" ".join(f"-S train.{name}={there}" for name, there, _ in other),
         )
-    return segmenter.net
+    return net
 
 
 def first_confidence(model: Path | None) -> Confidence | None:
     """The regression that gives nuclei their scores in the model that train.start_from names; None without either."""
-    return None if model is None else Segmenter.load(model, device="cpu").settings.confidence
+    return None if model is None else read_settings(model).confidence
