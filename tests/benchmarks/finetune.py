@@ -4,7 +4,8 @@
 
 MODEL must not have seen the family (`split.by=family`). For each number of images, and each draw of them, a training
 starts from MODEL and another, of as many steps, from scratch, or from the weights of an encoder; both are scored on
-other groups of the family, and the first on images of other families too, which shows what the model has forgotten. The
+other groups of the family, and the first on images of other families too, one of each group. The last columns are the
+mean change of the scores there, which shows what the model has forgotten, and its standard error over groups. The
 parameters are those of params.yaml, apart from the network, thresholds and normalisation, which are MODEL's. With
 --synthetic-fraction, crops of synthetic images are mixed into trainings that start from MODEL. Reads
 data/prepared and data/split.csv of the working directory; prints CSV: the mean Dice and mAP over the images of the
@@ -23,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "stages"))
 
@@ -55,15 +57,18 @@ def main() -> None:
             "no image is of this family", got=arguments.family, expected=", ".join(sorted({*families.values()}))
         )
     rng = np.random.default_rng(0)
-    others = drawn([record for record in records if families[record.id] != arguments.family], arguments.scored, rng)
-    print("family,images,draw,start,seconds,dice,map,dice_elsewhere,map_elsewhere")
+    outside = drawn([record for record in records if families[record.id] != arguments.family], len(records), rng)
+    one_each = {groups[record.id]: record for record in outside}
+    others = list(one_each.values())[: arguments.others]
+    changes = "dice_change,map_change,dice_change_error,map_change_error"
+    print(f"family,images,draw,start,seconds,dice,map,dice_elsewhere,map_elsewhere,{changes}")
     elsewhere = scores(model, others)
     for draw in range(arguments.draws):
         order = drawn(inside, len(inside), rng)
         tested = {groups[record.id] for record in order[-max(1, len(order) // 3) :]}
         scored = [record for record in order if groups[record.id] in tested][: arguments.scored]
         pool = [record for record in order if groups[record.id] not in tested]
-        print(f"{arguments.family},0,{draw},model,0,{scores(model, scored)},{elsewhere}", flush=True)
+        print(f"{arguments.family},0,{draw},model,0,{cells(scores(model, scored))},{cells(elsewhere)},,,,", flush=True)
         for count in arguments.images:
             if count > len(pool):
                 continue
@@ -74,7 +79,13 @@ def main() -> None:
                 tuned = trained(model, pool[:count], start, arguments, weights, fraction)
                 seconds = time.monotonic() - before
                 row = f"{arguments.family},{count},{draw},{name},{seconds:.0f}"
-                print(f"{row},{scores(tuned, scored)},{scores(tuned, others) if start else ','}", flush=True)
+                row += f",{cells(scores(tuned, scored))}"
+                if start:
+                    after = scores(tuned, others)
+                    change = after - elsewhere
+                    error = np.nanstd(change, axis=0, ddof=1) / np.sqrt(len(change))
+                    row += f",{cells(after)},{cells(change)},{','.join(f'{value:.4f}' for value in error)}"
+                print(row if start else row + "," * 6, flush=True)
 
 
 def trained(
@@ -111,15 +122,20 @@ def trained(
         )
 
 
-def scores(segmenter: Segmenter, records: Sequence[Record]) -> str:
-    """The mean Dice and mAP of the images, as cells of a CSV."""
+def scores(segmenter: Segmenter, records: Sequence[Record]) -> NDArray[np.float64]:
+    """(n, 2): Dice and mAP of each image."""
     found = []
     segmenter.net.eval()
     for record in records:
         truth = read_labels(label_path(PREPARED, record.id))
         predicted = segmenter.segment(read_rgb(image_path(PREPARED, record.id)))
         found.append((pixel_counts(truth > 0, predicted > 0).dice, match(truth, predicted).map))
-    return ",".join(f"{value:.4f}" for value in np.nanmean(np.array(found, np.float64), axis=0))
+    return np.array(found, np.float64)
+
+
+def cells(values: NDArray[np.float64]) -> str:
+    """The means over images, as cells of a CSV."""
+    return ",".join(f"{value:.4f}" for value in np.nanmean(values, axis=0))
 
 
 def drawn(records: Sequence[Record], count: int, rng: np.random.Generator) -> list[Record]:
@@ -132,7 +148,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("family", help="its name in data/split.csv")
     parser.add_argument("--images", type=int, nargs="+", default=[1, 2, 5, 10, 20], help="how many to train on")
     parser.add_argument("--draws", type=int, default=3, help="of the images (3)")
-    parser.add_argument("--scored", type=int, default=20, help="images of the family, and of the others, to score (20)")
+    parser.add_argument("--scored", type=int, default=20, help="images of the family to score (20)")
+    parser.add_argument(
+        "--others", type=int, default=48, help="images of other families to score, of as many groups (48)"
+    )
     parser.add_argument("--steps", type=int, default=40, help="of a training (40)")
     parser.add_argument("--encoder-weights", type=Path, help="a file of them, for trainings from scratch (random)")
     fraction = "of the crops, in trainings from the model (0)"
