@@ -200,10 +200,11 @@ def test_the_families_left_out_are_those_of_the_table_of_images() -> None:
     assert all(len({row["fold"] for row in of}) == 1 for of in scores.values())
 
 
-def test_the_curve_of_fine_tuning_is_the_committed_one() -> None:
-    text = (ROOT / "docs/training.md").read_text().split("<!-- finetuning:")[1].split("\n\n")[0]
-    script, rows = ROOT / "tests/benchmarks/finetuned.py", ROOT / "reports/bbbc038/finetuning.csv"
-    printed = subprocess.run([sys.executable, script, rows], capture_output=True, text=True, check=True).stdout
+@pytest.mark.parametrize(("table", "option"), [("finetuning", []), ("forgetting", ["--forgotten"])])
+def test_what_fine_tuning_gains_and_forgets_is_the_committed_one(table: str, option: list[str]) -> None:
+    text = (ROOT / "docs/training.md").read_text().split(f"<!-- {table}:")[1].split("\n\n")[0]
+    script, rows = ROOT / "tests/benchmarks/finetuned.py", ROOT / f"reports/bbbc038/{table}.csv"
+    printed = subprocess.run([sys.executable, script, rows, *option], capture_output=True, text=True, check=True).stdout
     assert text.split("\n", 1)[1].strip() == printed.strip()
 
 

@@ -104,6 +104,15 @@ def test_a_model_to_start_from_leaves_no_place_for_encoder_weights(tmp_path: Pat
     assert "train.start_from: got a model beside train.encoder_weights" in refusal(tmp_path, values)
 
 
+def test_a_share_of_the_first_weights_needs_a_model_to_start_from(tmp_path: Path) -> None:
+    values = copy.deepcopy(SHIPPED)
+    values["train"]["start_share"] = 0.5
+    assert "train.start_share: got 0.5, and no train.start_from" in refusal(tmp_path, values)
+    values["train"]["start_from"] = "models/nuclei"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    assert params.load(tmp_path / "params.yaml").train.start_share == 0.5
+
+
 def test_families_are_left_out_by_folds_alone(tmp_path: Path) -> None:
     values = copy.deepcopy(SHIPPED)
     values["split"] |= {"by": "family"}

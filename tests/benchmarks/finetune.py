@@ -61,14 +61,16 @@ def main() -> None:
     one_each = {groups[record.id]: record for record in outside}
     others = list(one_each.values())[: arguments.others]
     changes = "dice_change,map_change,dice_change_error,map_change_error"
-    print(f"family,images,draw,start,seconds,dice,map,dice_elsewhere,map_elsewhere,{changes}")
+    print(f"family,images,draw,start,learning_rate,start_share,seconds,dice,map,dice_elsewhere,map_elsewhere,{changes}")
     elsewhere = scores(model, others)
     for draw in range(arguments.draws):
         order = drawn(inside, len(inside), rng)
         tested = {groups[record.id] for record in order[-max(1, len(order) // 3) :]}
         scored = [record for record in order if groups[record.id] in tested][: arguments.scored]
         pool = [record for record in order if groups[record.id] not in tested]
-        print(f"{arguments.family},0,{draw},model,0,{cells(scores(model, scored))},{cells(elsewhere)},,,,", flush=True)
+        print(
+            f"{arguments.family},0,{draw},model,,,0,{cells(scores(model, scored))},{cells(elsewhere)},,,,", flush=True
+        )
         for count in arguments.images:
             if count > len(pool):
                 continue
@@ -78,7 +80,9 @@ def main() -> None:
                 name = ("synthetic" if fraction else "model") if start else "scratch"
                 tuned = trained(model, pool[:count], start, arguments, weights, fraction)
                 seconds = time.monotonic() - before
-                row = f"{arguments.family},{count},{draw},{name},{seconds:.0f}"
+                rate = arguments.learning_rate if start else load(PARAMS).train.learning_rate
+                share = arguments.start_share if start else 0
+                row = f"{arguments.family},{count},{draw},{name},{rate:g},{share:g},{seconds:.0f}"
                 row += f",{cells(scores(tuned, scored))}"
                 if start:
                     after = scores(tuned, others)
@@ -111,6 +115,8 @@ def trained(
         crops_per_image=crops_per_image,
         learning_rate=arguments.learning_rate if start else params.learning_rate,
         synthetic_fraction=synthetic_fraction,
+        start_from=str(start) if start else None,
+        start_share=arguments.start_share if start else 0.0,
     )
     fabric = make_fabric(train)
     fabric.seed_everything(0, workers=False, verbose=False)
@@ -156,6 +162,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--encoder-weights", type=Path, help="a file of them, for trainings from scratch (random)")
     fraction = "of the crops, in trainings from the model (0)"
     parser.add_argument("--synthetic-fraction", type=float, default=0.0, help=fraction)
+    share = "of MODEL's weights in those of trainings from it, which are the mean of both (0)"
+    parser.add_argument("--start-share", type=float, default=0.0, help=share)
     parser.add_argument("--no-scratch", action="store_true", help="train from the model alone")
     parser.add_argument("--learning-rate", type=float, default=0.0003, help="of a training from the model (0.0003)")
     return parser.parse_args()

@@ -4,6 +4,8 @@
 
 A TABLE is what finetune.py printed for one family. Prints a Markdown table with a row for each family and number of
 images, the scores as means over draws with the lowest and the highest, and writes with -o the mAP of each as a curve.
+With --forgotten the table has, for each share of the model's weights (--start-share), the change of the scores in the
+family and in other families.
 """
 
 from __future__ import annotations
@@ -30,22 +32,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, help="a PNG to write")
+    parser.add_argument("--forgotten", action="store_true", help="print the changes, of tables that have them")
     arguments = parser.parse_args()
     found = pd.concat([pd.read_csv(path) for path in arguments.tables], ignore_index=True)
-    print("| family | images | start | Dice | mAP | other families: Dice | mAP |")
-    print("|---|---|---|---|---|---|---|")
+    if arguments.forgotten:
+        print_changes(found)
+        return
+    print("| family | images | start | Dice | mAP |")
+    print("|---|---|---|---|---|")
     for (family, images, start), rows in found.groupby(["family", "images", "start"], sort=False):
-        cells = [shown(rows[score]) for score in ("dice", "map", "dice_elsewhere", "map_elsewhere")]
+        cells = [shown(rows[score]) for score in ("dice", "map")]
         name = STARTS[start] if images else "the model as it is"
         print(f"| {family} | {images} | {name} | {' | '.join(cells)} |")
     if arguments.output:
         arguments.output.write_bytes(render(curves, found, dpi=130).png)
 
 
+def print_changes(found: pd.DataFrame) -> None:
+    """Print the changes after trainings from the model, with the mean standard error where it is known."""
+    print("| family | images | share | draws | family: Dice | mAP | other families: Dice | mAP |")
+    print("|---|---|---|---|---|---|---|---|")
+    before = found[found["images"] == 0].drop_duplicates(["family", "draw"]).set_index(["family", "draw"])
+    tuned = found[found["images"] > 0].join(before[["dice", "map"]], on=["family", "draw"], rsuffix="_before")
+    for (family, images, share), rows in tuned.groupby(["family", "images", "start_share"], sort=False):
+        inside = [f"{(rows[score] - rows[f'{score}_before']).mean():+.3f}" for score in ("dice", "map")]
+        outside = [
+            f"{rows[f'{score}_change'].mean():+.3f} ± {rows[f'{score}_change_error'].mean():.3f}"
+            for score in ("dice", "map")
+        ]
+        print(f"| {family} | {images} | {share:g} | {len(rows)} | {' | '.join([*inside, *outside])} |")
+
+
 def shown(values: pd.Series[float]) -> str:
-    """The mean over draws, with the lowest and the highest where they differ; nothing where there are none."""
-    if values.isna().all():
-        return ""
+    """The mean over draws, with the lowest and the highest where they differ."""
     span = f" ({values.min():.3f} to {values.max():.3f})" if values.nunique() > 1 else ""
     return f"{values.mean():.3f}{span}"
 

@@ -67,6 +67,27 @@ def test_the_stage_trains_on_from_a_model(model: Path, tmp_path: Path) -> None:
     assert all(torch.allclose(before[name], after[name], atol=1e-5) for name in kernels)
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_a_share_of_the_first_weights_is_in_those_of_the_model(share: float, model: Path, tmp_path: Path) -> None:
+    states = {}
+    for part in (0.0, share):
+        folder = tmp_path / str(part)
+        folder.mkdir()
+        write_prepared(folder, {"train": 4, "val": 1})
+        write_params(folder, epochs=2, train={"start_from": str(model), "start_share": part, "keep_epoch": "last"})
+        done = run_here("train", folder)
+        assert done.returncode == 0, done.stderr
+        states[part] = torch.load(folder / "data/model/unet_final_model.pth")
+    first, trained = torch.load(model / "unet_final_model.pth"), states[0.0]
+    moved = False
+    for name, value in states[share].items():
+        if not value.is_floating_point():
+            continue
+        torch.testing.assert_close(value, (1 - share) * trained[name] + share * first[name])
+        moved |= not torch.allclose(trained[name], first[name], rtol=1e-3)
+    assert moved
+
+
 @pytest.mark.parametrize("val", [0, 1])
 def test_with_too_few_nuclei_in_val_the_scores_of_the_first_model_are_kept(
     val: int, model: Path, tmp_path: Path

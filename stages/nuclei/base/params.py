@@ -119,6 +119,7 @@ class Train:
     encoder_name: str
     encoder_weights: str | None
     start_from: str | None
+    start_share: Annotated[float, Field(ge=0, lt=1)]
     instance_target: Literal["none", "border", "distance"]
     diameter_px: Diameter | None
     crop_px: Side
@@ -343,6 +344,11 @@ def _contradictions(values: object) -> list[tuple[set[str], str]]:
     if None not in (_value(values, "train.start_from"), _value(values, "train.encoder_weights")):
         text = "train.start_from: got a model beside train.encoder_weights, which it would replace: set one to null"
         found.append(({"train.start_from", "train.encoder_weights"}, text))
+    if (share := _number(values, "train.start_share")) > 0 and _value(values, "train.start_from") is None:
+        text = (
+            f"train.start_share: got {share:g}, and no train.start_from, whose weights it is the share of: set it to 0"
+        )
+        found.append(({"train.start_share", "train.start_from"}, text))
     if low >= high:
         names = {"train.normalise_low", "train.normalise_high"}
         found.append((names, f"train.normalise_low: got {low:g}, it should be less than train.normalise_high"))

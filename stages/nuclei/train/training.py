@@ -67,6 +67,7 @@ class Training:
         self.net, self.optimizer = fabric.setup(net, optimizer)
         self.net.train()
         self.average = AveragedModel(net, multi_avg_fn=_ema(train.ema_decay), use_buffers=True)
+        self.first = {name: value.clone() for name, value in self.average.module.state_dict().items()}
         self.loss = DiceBCELoss(train.dice_weight, train.boundary_weight)
         self.target = TARGETS.get(train.instance_target)
         self.history: list[Row] = []
@@ -117,7 +118,7 @@ class Training:
             self.fabric.print(_line(row, self.crops.epochs, time.monotonic() - start), flush=True)
         kept = self._kept(self.history)
         self.history = [row | {"kept": int(row is kept)} for row in self.history]
-        self.average.module.load_state_dict(self.best)
+        self.average.module.load_state_dict(self._mixed(self.best))
         return self._segmenter(self.settings)
 
     def step(self, batch: Sequence[Tensor], epoch: int) -> tuple[float, float]:
@@ -209,6 +210,18 @@ class Training:
                 fix=f"lower train.learning_rate ({self.train.learning_rate}) or train.gradient_clip "
                 f"({self.train.gradient_clip}), or set train.precision to 32-true; nothing was overwritten",
             )
+
+    def _mixed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The mean of trained weights and the first ones, of which `train.start_share` is the share.
+
+        So a model keeps more of what it knew: Wortsman et al. (2022), Robust fine-tuning of zero-shot models.
+        """
+        return {
+            name: value.lerp(self.first[name].to(value.device), self.train.start_share)
+            if value.is_floating_point()
+            else value
+            for name, value in state.items()
+        }
 
     def _validate(self, records: Sequence[Record]) -> Row:
         """Score the averaged weights; each of several processes takes its share of the images."""
