@@ -52,8 +52,9 @@ def print_changes(found: pd.DataFrame) -> None:
     """Print the changes after trainings from the model, with the mean standard error where it is known."""
     print("| family | images | share | draws | family: Dice | mAP | other families: Dice | mAP |")
     print("|---|---|---|---|---|---|---|---|")
-    before = found[found["images"] == 0].drop_duplicates(["family", "draw"]).set_index(["family", "draw"])
-    tuned = found[found["images"] > 0].join(before[["dice", "map"]], on=["family", "draw"], rsuffix="_before")
+    keys = ["family", "draw"]
+    before = found[found["images"] == 0].drop_duplicates(keys)[[*keys, "dice", "map"]]
+    tuned = found[found["images"] > 0].merge(before, on=keys, suffixes=("", "_before"))
     for (family, images, share), rows in tuned.groupby(["family", "images", "start_share"], sort=False):
         inside = [f"{(rows[score] - rows[f'{score}_before']).mean():+.3f}" for score in ("dice", "map")]
         outside = [
